@@ -1,0 +1,284 @@
+"""One incarnation of an actor: its state, what it waits for, and its end.
+
+A cell lives from an actor's creation to its exit record. The mailbox may outlive it: messages
+sent to a name wait there for the next incarnation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pykka
+
+from pollin_actors.otp.errors import ActorCrashed, ActorDead, CallCycle
+from pollin_actors.otp.exits import ExitReason, ExitRecord
+from pollin_actors.otp.futures import Later, ReplyFuture
+from pollin_actors.otp.waiting import current_cell, find_cycle
+
+if TYPE_CHECKING:
+    from pollin_actors.otp.mailbox import Mailbox
+
+__all__ = ["Cell", "ChildExited", "ChildStarted", "ExitRequest", "Status", "StopFlag"]
+
+
+class Status(IntEnum):
+    """Where an incarnation stands."""
+
+    UNSTARTED = 0
+    STARTING = 1
+    """Attached to its runtime; ``on_start`` has not returned yet."""
+    RUNNING = 2
+    STOPPING = 3
+    """Its exit has begun: no message will be handled any more."""
+    DEAD = 4
+
+
+class ExitRequest(NamedTuple):
+    """Urgent: end this incarnation before any queued message."""
+
+    cell: Cell
+    reason: ExitReason
+    only_if_idle: bool = False
+
+
+class ChildStarted(NamedTuple):
+    """Urgent, to a supervisor: a child's ``on_start`` has returned."""
+
+    cell: Cell
+
+
+class ChildExited(NamedTuple):
+    """Urgent, to a supervisor: a child has ended."""
+
+    cell: Cell
+    record: ExitRecord
+
+
+class StopFlag:
+    """Pykka's ``actor_stopped``: a ``threading.Event`` that costs nothing until waited for."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self) -> None:
+        self._future: ReplyFuture[None] = ReplyFuture()
+
+    def is_set(self) -> bool:
+        return self._future._outcome is not None
+
+    def set(self) -> None:
+        self._future._settle((None, None))
+
+    def clear(self) -> None:
+        raise RuntimeError("an actor that has stopped stays stopped; start a new one")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self.is_set():
+            with contextlib.suppress(pykka.Timeout):
+                self._future.get(timeout=timeout)
+        return self.is_set()
+
+
+class Cell:
+    """One incarnation of an actor."""
+
+    __slots__ = (
+        "__weakref__",
+        "actor",
+        "actor_class",
+        "caller_runs",
+        "constant_time",
+        "exit",
+        "failure",
+        "generation",
+        "handle",
+        "hooks",
+        "ignored_in_tell",
+        "laters",
+        "mailbox",
+        "monitors",
+        "name",
+        "never_blocks",
+        "ref",
+        "replies",
+        "run",
+        "started",
+        "status",
+        "stopped",
+        "supervises",
+        "supervisor",
+        "unstopped",
+        "urn",
+        "waiting_for",
+    )
+
+    def __init__(self, actor: Any, mailbox: Mailbox, hooks: Hooks) -> None:
+        self.actor: Any = actor
+        self.actor_class: type[Any] = type(actor)
+        self.mailbox = mailbox
+        self.hooks = hooks
+        self.ref: pykka.ActorRef[Any]
+        self.urn: str | None = None
+        self.name: Any = None
+        self.status = Status.UNSTARTED
+        self.stopped = StopFlag()
+        self.started = False
+        self.unstopped = False
+        self.generation = 0
+        self.never_blocks: bool = actor.never_blocks
+        self.constant_time: frozenset[type] = actor.constant_time
+        self.replies: tuple[type[Exception], ...] = actor.replies
+        self.ignored_in_tell: tuple[type[Exception], ...] = actor.ignored_in_tell
+        # Whether it has children of its own to stop before it ends.
+        self.supervises: bool = actor.supervises
+        # True only while any caller may run this actor: running, and it never blocks.
+        self.caller_runs = False
+        context = contextvars.Context()
+        context.run(current_cell.set, self)
+        self.run: Callable[..., Any] = context.run
+        self.handle: Callable[[Any], Any] = hooks.receive
+        self.exit: ExitRecord | None = None
+        self.failure: BaseException | None = None
+        self.laters: dict[ReplyFuture[Any], None] | None = None
+        self.monitors: list[ReplyFuture[ExitRecord]] = []
+        self.supervisor: Mailbox | None = None
+        self.waiting_for: ReplyFuture[Any] | None = None
+
+    @property
+    def label(self) -> str:
+        """How errors and logs call it."""
+        if self.name is not None:
+            return f"{self.actor_class.__name__} {self.name!r}"
+        return str(self.ref)
+
+    def dead(self, text: str = "not found") -> ActorDead:
+        """The error for a message that this incarnation will never handle."""
+        return ActorDead(f"{self.ref} {text}")
+
+    # -- the beginning ----------------------------------------------------------------------------
+
+    def mark_started(self) -> None:
+        """``on_start`` has returned: messages may be handled."""
+        self.status = Status.RUNNING
+        runtime = self.mailbox.runtime
+        assert runtime is not None
+        self.caller_runs = self.never_blocks and not runtime.scheduler.simulated
+        if not self.supervises:
+            self.report_started()
+
+    def report_started(self) -> None:
+        """Tell the supervisor; a supervisor does it once its children are up."""
+        self.started = True
+        if self.supervisor is not None:
+            self.supervisor.post_urgent(ChildStarted(self))
+
+    # -- answering later ------------------------------------------------------------------------
+
+    def answer_later(self, reply: ReplyFuture[Any], later: Later) -> None:
+        """Let ``reply`` get the outcome of ``later.future``."""
+        inner = later.future
+        reply._via = inner
+        if not later.detached:
+            if self.laters is None:
+                self.laters = {}
+            self.laters[reply] = None
+        inner._add_waiter(_Forward(self, reply, inner))
+        # Somebody may wait for this reply already, and the inner future may be theirs to settle.
+        target = inner._target
+        waiting = target.cell if target is not None else None
+        if waiting is not None and waiting.waiting_for is not None:
+            cycle = find_cycle(waiting, waiting.waiting_for)
+            if cycle is not None:
+                reply._fail(
+                    CallCycle(
+                        "an answer was left to an actor that waits for it: "
+                        + " -> ".join(c.label for c in cycle)
+                    )
+                )
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def begin_exit(self, record: ExitRecord) -> None:
+        """From here on nothing more is handled; the hooks have yet to run."""
+        self.caller_runs = False
+        self.exit = record
+        self.status = Status.STOPPING
+        self.hooks.unregister()
+        self.stopped.set()
+
+    def finish(self) -> None:
+        """The hooks have run: tell everybody. Repeating it after an interrupt is harmless."""
+        record = self.exit
+        assert record is not None
+        self.status = Status.DEAD
+        if self.laters:
+            for reply in tuple(self.laters):
+                reply._fail(self.crash_error("ended before it answered"))
+            self.laters = None
+        self.mailbox.release_cell(self)
+        supervisor = self.supervisor
+        if supervisor is not None:
+            supervisor.post_urgent(ChildExited(self, record))
+        for monitor in tuple(self.monitors):
+            monitor._settle((record, None))
+        self.actor = None
+        self.handle = _gone
+
+    def monitor(self) -> ReplyFuture[ExitRecord]:
+        """A future of the exit record; settled at once if there is one."""
+        future: ReplyFuture[ExitRecord] = ReplyFuture()
+        self.monitors.append(future)
+        if self.status is Status.DEAD:
+            future._settle((self.exit, None))
+        return future
+
+    def crash_error(self, text: str) -> ActorDead:
+        """What an asker gets whose answer an exit has taken away."""
+        cause = self.exit.exception if self.exit is not None else None
+        if cause is None:
+            return self.dead(text)
+        error = ActorCrashed(f"{self.ref} {text}: it crashed on {cause!r}")
+        error.__cause__ = cause
+        return error
+
+
+class Hooks(NamedTuple):
+    """What the runtime calls of an actor; the Pykka adapter fills it in."""
+
+    receive: Callable[[Any], Any]
+    on_start: Callable[[], None]
+    on_info: Callable[[Any], None]
+    on_stop: Callable[[], None]
+    on_failure: Callable[[BaseException], None]
+    unregister: Callable[[], None]
+    log_failure: Callable[[BaseException], None]
+    log_reply: Callable[[BaseException], None]
+
+
+class _Forward:
+    """Carries the outcome of a later answer to its asker."""
+
+    __slots__ = ("_cell", "_inner", "_reply")
+
+    def __init__(self, cell: Cell, reply: ReplyFuture[Any], inner: ReplyFuture[Any]) -> None:
+        self._cell = cell
+        self._reply = reply
+        self._inner = inner
+
+    def fire(self) -> None:
+        outcome = self._inner._outcome
+        if outcome is None:
+            return
+        self._reply._settle(outcome)
+        laters = self._cell.laters
+        if laters is not None:
+            laters.pop(self._reply, None)
+
+
+def _gone(message: Any) -> Any:
+    raise AssertionError("a dead actor was handed a message")
+
+

@@ -1,0 +1,219 @@
+"""The dynamic supervisor: any number of children of a kind, started when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+from pollin_actors.otp.cell import Cell, ExitRequest, Status
+from pollin_actors.otp.child_spec import ChildSpec
+from pollin_actors.otp.errors import AlreadyStarted, ChildNotFound, InvalidSpec, StartFailed
+from pollin_actors.otp.exits import ExitReason
+from pollin_actors.otp.futures import Later, ReplyFuture
+from pollin_actors.otp.intensity import Backoff
+from pollin_actors.otp.mailbox import Mailbox
+from pollin_actors.otp.registry import Registry
+from pollin_actors.otp.supervision import (
+    BaseSupervisor,
+    Child,
+    ChildState,
+    CountChildren,
+    StartChild,
+    TerminateChild,
+    WhichChildren,
+)
+
+__all__ = ["DynamicSupervisor", "EnsureChild"]
+
+
+class EnsureChild(NamedTuple):
+    """Have the bearer of a name started unless there is one. The reply is None, at once."""
+
+    name: Hashable
+
+
+class IdleTick(NamedTuple):
+    """Urgent, to itself: time to passivate who has had nothing to do."""
+
+    cell: Cell
+    """The incarnation whose timer it was."""
+
+
+class DynamicSupervisor(BaseSupervisor):
+    """Supervises children that come and go; each is restarted on its own.
+
+    It keeps no spec of a child that ended and is not restarted.
+
+    Args:
+        spec_for: makes the spec of a named child, for ``EnsureChild`` and ``mailbox``.
+        max_restarts: more restarts of all children together than this within ``max_seconds``, and
+            the supervisor gives up.
+        max_seconds: seconds.
+        backoff: how long a child that keeps crashing waits for its restart; None: not at all.
+        idle_after: passivate a named child that has handled nothing for this many seconds (up to
+            half as long again); None: never. It ends normally, and the next message to its name
+            starts it anew.
+        registry: where the children's names are; by default that of the runtime.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec_for: Callable[[Hashable], ChildSpec] | None = None,
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        backoff: Backoff | None = None,
+        idle_after: float | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        super().__init__(
+            max_restarts=max_restarts, max_seconds=max_seconds, backoff=backoff, registry=registry
+        )
+        if idle_after is not None and not idle_after > 0:
+            raise InvalidSpec("idle_after", "seconds > 0, or None", idle_after)
+        self._spec_for = spec_for
+        self._idle_after = idle_after
+        self._children: dict[Child, None] = {}
+        self._by_name: dict[Hashable, Child] = {}
+
+    def on_start(self) -> None:
+        self.report_up()
+        if self._idle_after is not None:
+            self._tick_later(self._idle_after)
+        if self._spec_for is not None:
+            # Messages may have been waiting for an earlier incarnation to start somebody.
+            registry = self.registry
+            for name in registry.names():
+                mailbox = registry.find(name)
+                if mailbox is not None and mailbox.on_demand is not None and mailbox.queue:
+                    self._ensure(name)
+
+    def handle(self, message: Any) -> Any:
+        if isinstance(message, EnsureChild):
+            return self._ensure(message.name)
+        if isinstance(message, StartChild):
+            return self._start_child(message.spec)
+        if isinstance(message, TerminateChild):
+            return self.terminate(self._find(message.child))
+        if isinstance(message, WhichChildren):
+            return [child.info() for child in reversed(self._children)]
+        if isinstance(message, CountChildren):
+            return self.counts(list(self._children))
+        return super(BaseSupervisor, self).on_receive(message)
+
+    def on_info(self, message: Any) -> None:
+        if isinstance(message, IdleTick):
+            if message.cell is self._cell:
+                self._passivate_idle()
+        else:
+            super().on_info(message)
+
+    # -- starting -------------------------------------------------------------------------------------
+
+    def _ensure(self, name: Hashable) -> None:
+        mailbox = self.registry.find(name)
+        if mailbox is None or self._spec_for is None:
+            return
+        bearer = mailbox.cell
+        if bearer is not None and bearer.status < Status.STOPPING:
+            return
+        known = self._by_name.get(name)
+        if known is not None:
+            cell = known.cell
+            ended = cell is not None and cell.status is Status.DEAD and cell.exit is not None
+            if not ended or known.state is not ChildState.RUNNING:
+                return  # it is being started, restarted or stopped
+            assert cell is not None and cell.exit is not None
+            if cell.exit.reason is ExitReason.CRASH:
+                return  # its exit record is on the way, and counts
+            self._by_cell.pop(cell, None)
+            self._forget(known)
+        self._begin(Child(self._spec_for(name)))
+
+    def _start_child(self, spec: ChildSpec) -> Later:
+        if spec.name is not None and spec.name in self._by_name:
+            raise AlreadyStarted(spec.name, self._by_name[spec.name].ref)
+        child = Child(spec)
+        child.started = asked = ReplyFuture()
+        self._begin(child)
+        return Later(asked)
+
+    def _begin(self, child: Child) -> None:
+        self._children[child] = None
+        if child.spec.name is not None:
+            self._by_name[child.spec.name] = child
+        self.begin_start(child)
+
+    def child_start_failed(self, child: Child, error: StartFailed) -> None:
+        # Nobody else would tell those who sent to the name.
+        self._forget(child)
+        name = child.spec.name
+        mailbox = self.registry.find(name) if name is not None else None
+        if mailbox is not None:
+            mailbox.fail_queued(lambda: error)
+
+    def _find(self, child: Hashable) -> Child:
+        named = self._by_name.get(child)
+        if named is not None:
+            return named
+        for known in self._children:
+            if known.spec.id == child or (known.cell is not None and known.cell.ref is child):
+                return known
+        raise ChildNotFound(child)
+
+    # -- passivation ------------------------------------------------------------------------------------
+
+    def _tick_later(self, period: float) -> None:
+        cell = self._cell
+        mailbox = cell.mailbox
+        self.runtime.timers.call_later(period / 2, lambda: mailbox.post_urgent(IdleTick(cell)))
+
+    def _passivate_idle(self) -> None:
+        if self._idle_after is None or self._ending is not None:
+            return
+        for child in self._by_name.values():
+            cell = child.cell
+            if cell is None or child.state is not ChildState.RUNNING:
+                continue
+            mailbox = cell.mailbox
+            if mailbox.used or mailbox.queue:
+                mailbox.used = False
+            else:
+                mailbox.post_urgent(ExitRequest(cell, ExitReason.NORMAL, only_if_idle=True))
+        self._tick_later(self._idle_after)
+
+    # -- ends ---------------------------------------------------------------------------------------------
+
+    def child_gone(self, child: Child) -> None:
+        self._forget(child)
+        if self._ending is not None:
+            self._check_all_gone()
+            return
+        name = child.spec.name
+        mailbox = self.registry.find(name) if name is not None else None
+        if mailbox is not None and mailbox.queue and mailbox.on_demand is not None:
+            self._ensure(name)
+
+    def _forget(self, child: Child) -> None:
+        self._children.pop(child, None)
+        name = child.spec.name
+        if name is not None and self._by_name.get(name) is child:
+            del self._by_name[name]
+
+    def stop_children(self) -> None:
+        self.begin_stop(list(self._children))
+        self._check_all_gone()
+
+    def _check_all_gone(self) -> None:
+        if not self._children and self._cell.status < Status.STOPPING:
+            self.children_stopped()
+
+
+def on_demand_by(supervisor: Mailbox) -> Callable[[Mailbox], None]:
+    """For ``Registry.mailbox``: have a dynamic supervisor start who bears the name."""
+
+    def start(mailbox: Mailbox) -> None:
+        # An ask, although nobody waits: the sender may run the supervisor itself.
+        supervisor.ask(EnsureChild(mailbox.name))
+
+    return start

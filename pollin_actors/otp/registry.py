@@ -1,0 +1,133 @@
+"""The registry: names for actors, which outlive any incarnation that bears them.
+
+A name has a mailbox of its own. Messages sent to the name wait there while nobody bears it (it is
+being restarted, or was passivated), and are handled in order by the next incarnation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from pollin_actors.otp.cell import Status
+from pollin_actors.otp.errors import ActorDead, AlreadyRegistered, NameNotFound
+from pollin_actors.otp.futures import ReplyFuture
+from pollin_actors.otp.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    import pykka
+
+    from pollin_actors.otp.runtime import Runtime
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """Unique names for the actors of one runtime."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self._mailboxes: dict[Hashable, Mailbox] = {}
+        self._closed: Callable[[], BaseException] | None = None
+        # The hot path of every call by name.
+        self.find: Callable[[Hashable], Mailbox | None] = self._mailboxes.get
+
+    def __contains__(self, name: Hashable) -> bool:
+        return name in self._mailboxes
+
+    def __len__(self) -> int:
+        return len(self._mailboxes)
+
+    def names(self) -> Iterator[Hashable]:
+        """The names known at this moment."""
+        return iter(tuple(self._mailboxes))
+
+    def mailbox(
+        self, name: Hashable, on_demand: Callable[[Mailbox], None] | None = None
+    ) -> Mailbox:
+        """The mailbox of a name, made if it is new. Of all who ask at once, each gets the same.
+
+        Args:
+            name: anything hashable but None.
+            on_demand: called with the mailbox when a message comes and nobody bears the name; it
+                should have an actor started. May be called more often than needed.
+        """
+        found = self._mailboxes.get(name)
+        if found is not None:
+            return found
+        fresh = Mailbox(name)
+        fresh.runtime = self.runtime
+        fresh.on_demand = on_demand
+        if self._closed is not None:
+            fresh.close(self._closed)
+        found = self._mailboxes.setdefault(name, fresh)
+        if self._closed is not None:
+            found.close(self._closed)  # close() may have passed us by
+        return found
+
+    def claim(self, name: Hashable) -> Mailbox:
+        """The mailbox of a name, for an actor that is to bear it.
+
+        Raises:
+            AlreadyRegistered: somebody alive bears it; carries their ref.
+        """
+        mailbox = self.mailbox(name)
+        cell = mailbox.cell
+        if cell is not None and cell.status < Status.STOPPING:
+            raise AlreadyRegistered(name, cell.ref)
+        return mailbox
+
+    def whereis(self, name: Hashable) -> pykka.ActorRef[Any] | None:
+        """The ref of whoever bears the name now; None if nobody does."""
+        mailbox = self._mailboxes.get(name)
+        cell = mailbox.cell if mailbox is not None else None
+        if cell is None or cell.status >= Status.STOPPING:
+            return None
+        return cell.ref
+
+    def ask(
+        self, name: Hashable, message: Any, *, timeout: float | None = 5.0
+    ) -> ReplyFuture[Any]:
+        """Ask whoever bears the name, now or after a restart.
+
+        Args:
+            name: of the actor.
+            message: what its handler gets.
+            timeout: seconds until the call's deadline; None for none.
+
+        Raises:
+            NameNotFound: nobody ever bore that name, or it was given up.
+        """
+        mailbox = self._mailboxes.get(name)
+        if mailbox is None:
+            raise NameNotFound(name)
+        return mailbox.ask(message, timeout)
+
+    def tell(self, name: Hashable, message: Any) -> None:
+        """Send to whoever bears the name, without asking for an answer.
+
+        Raises:
+            NameNotFound: nobody ever bore that name, or it was given up.
+            ActorDead: the name is being given up.
+        """
+        mailbox = self._mailboxes.get(name)
+        if mailbox is None:
+            raise NameNotFound(name)
+        mailbox.tell(message)
+
+    def give_up(self, name: Hashable, error: Callable[[], BaseException] | None = None) -> None:
+        """Forget a name; what waits for its next bearer fails.
+
+        Args:
+            name: a name; unknown ones are fine.
+            error: makes the error that the senders get.
+        """
+        mailbox = self._mailboxes.pop(name, None)
+        if mailbox is not None:
+            mailbox.close(error if error is not None else lambda: ActorDead(f"{name!r} has ended"))
+
+    def close(self, error: Callable[[], BaseException]) -> None:
+        """Forget every name, and refuse new ones: whoever waits, or comes later, gets an error."""
+        self._closed = error
+        for mailbox in tuple(self._mailboxes.values()):
+            mailbox.close(error)

@@ -1,0 +1,164 @@
+"""The static supervisor: a fixed list of children, started in order and stopped in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, cast
+
+from pollin_actors.otp.actor import Ref, attach
+from pollin_actors.otp.child_spec import ChildSpec
+from pollin_actors.otp.errors import ActorDead, AlreadyStarted, ChildNotFound, InvalidSpec, StartFailed
+from pollin_actors.otp.exits import ExitReason
+from pollin_actors.otp.futures import Later, ReplyFuture
+from pollin_actors.otp.runtime import Runtime, default_runtime
+from pollin_actors.otp.supervision import (
+    BaseSupervisor,
+    Child,
+    ChildState,
+    CountChildren,
+    StartChild,
+    TerminateChild,
+    WhichChildren,
+)
+
+__all__ = ["Supervisor"]
+
+
+class Supervisor(BaseSupervisor):
+    """Supervises children one for one: whoever crashes is restarted, the others go on.
+
+    Children start in the order of the list, each one's ``on_start`` finished before the next
+    begins, and stop in reverse. If one fails to start, those before it are stopped and the
+    supervisor fails with ``StartFailed``: there is never half a tree.
+
+    Args:
+        children: the specs; ids must differ.
+        max_restarts: more restarts than this within ``max_seconds`` and the supervisor gives up:
+            it stops its children and exits with reason ``shutdown``. Its own supervisor restarts
+            it if it is ``permanent`` there; ``transient`` would not, because ``shutdown`` is no
+            crash.
+        max_seconds: seconds.
+
+    Raises:
+        InvalidSpec: a child's id is there twice, or an option has a value that it cannot have.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[ChildSpec] = (),
+        *,
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+    ) -> None:
+        super().__init__(max_restarts=max_restarts, max_seconds=max_seconds)
+        self._children: dict[Hashable, Child] = {}
+        for spec in children:
+            if not isinstance(spec, ChildSpec):
+                raise InvalidSpec("children", "ChildSpec instances", spec)
+            if spec.id in self._children:
+                raise InvalidSpec("children", "ids that differ", spec.id)
+            self._children[spec.id] = Child(spec)
+        self._to_start = list(self._children.values())
+        self._to_stop: list[Child] = []
+
+    @classmethod
+    def start(  # type: ignore[override]
+        cls,
+        children: Sequence[ChildSpec] = (),
+        *,
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        runtime: Runtime | None = None,
+        timeout: float | None = None,
+    ) -> Ref[Supervisor]:
+        """Start a supervisor that nobody supervises, and its children.
+
+        Returns:
+            Its ref, once every child's ``on_start`` has returned.
+
+        Raises:
+            StartFailed: a child did not start; names it and carries its exception.
+        """
+        actor = cls(children, max_restarts=max_restarts, max_seconds=max_seconds)
+        attach(actor, runtime if runtime is not None else default_runtime())
+        actor._up.get(timeout=timeout)
+        return cast("Ref[Supervisor]", actor._actor_ref)
+
+    def on_start(self) -> None:
+        self._advance()
+
+    def handle(self, message: Any) -> Any:
+        if isinstance(message, StartChild):
+            return self._start_child(message.spec)
+        if isinstance(message, TerminateChild):
+            child = self._children.get(message.child)
+            if child is None:
+                raise ChildNotFound(message.child)
+            return self.terminate(child)
+        if isinstance(message, WhichChildren):
+            return [child.info() for child in reversed(self._children.values())]
+        if isinstance(message, CountChildren):
+            return self.counts(list(self._children.values()))
+        return super(BaseSupervisor, self).on_receive(message)
+
+    def _start_child(self, spec: ChildSpec) -> Later:
+        known = self._children.get(spec.id)
+        if known is not None:
+            raise AlreadyStarted(spec.id, known.ref)
+        child = self._children[spec.id] = Child(spec)
+        child.started = asked = ReplyFuture()
+        self.begin_start(child)
+        return Later(asked)
+
+    # -- starting in order --------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        if self._to_start:
+            self.begin_start(self._to_start[0])
+        else:
+            self.report_up()
+
+    def child_started(self, child: Child) -> None:
+        if self._to_start and self._to_start[0] is child:
+            self._to_start.pop(0)
+            self._advance()
+
+    def child_start_failed(self, child: Child, error: StartFailed) -> None:
+        if self._to_start and self._to_start[0] is child:
+            self.end_with(self._record(ExitReason.CRASH, error))
+        else:
+            self._children.pop(child.spec.id, None)
+
+    def child_gone(self, child: Child) -> None:
+        if self._ending is not None:
+            self._stop_next()
+            return
+        if child.spec.restart == "temporary":
+            self._children.pop(child.spec.id, None)
+        name = child.spec.name
+        mailbox = self.registry.find(name) if name is not None else None
+        if mailbox is not None:
+            mailbox.vacate(lambda: ActorDead(f"actor {name!r} has ended and is not restarted"))
+
+    # -- stopping in reverse --------------------------------------------------------------------------
+
+    def stop_children(self) -> None:
+        self._to_start = []
+        self._to_stop = list(self._children.values())
+        self._stop_next()
+
+    def _stop_next(self) -> None:
+        # A child that is being stopped already is waited for in its turn.
+        while self._to_stop:
+            child = self._to_stop[-1]
+            if child.state is ChildState.STOPPED:
+                self._to_stop.pop()
+            elif child.cell is None:
+                child.state = ChildState.STOPPED
+                if child.timer is not None:
+                    child.timer.cancel()
+            else:
+                if child.state is not ChildState.STOPPING:
+                    self.begin_stop([child])
+                return
+        self.children_stopped()
