@@ -164,20 +164,7 @@ class Mailbox:
                         if owner.caller_runs and not self.queue and not self.urgent:
                             self.current = future
                             self.used = True
-                            try:
-                                reply = owner.run(owner.handle, message)
-                            except BaseException as error:
-                                self._turn_failed(owner, message, future, error)
-                                if turn is None and not isinstance(error, Exception):
-                                    raise  # an interrupt of the caller, or as good as one
-                            else:
-                                if reply.__class__ is Later:
-                                    future._target = self
-                                    owner.answer_later(future, reply)
-                                    self._give_deadline(future, message, timeout)
-                                else:
-                                    # Nobody else knows this future yet: a plain store will do.
-                                    future._outcome = (reply, None)
+                            self._own_turn(owner, message, future, timeout, turn is None)
                             if self.token is token:
                                 self.current = None
                             token.release()
@@ -190,6 +177,34 @@ class Mailbox:
                     raise
         self._enqueue(Item(message, future, cell, self._give_deadline(future, message, timeout)))
         return future
+
+    def _own_turn(
+        self,
+        cell: Cell,
+        message: Any,
+        future: ReplyFuture[Any],
+        timeout: float | None,
+        foreign: bool,
+    ) -> None:
+        """A caller's turn with its own message.
+
+        A frame of its own: an interrupt between a ``try`` and its body is caught by the ``try``
+        of the frame above, never by one in the same frame.
+        """
+        try:
+            reply = cell.run(cell.handle, message)
+        except BaseException as error:
+            self._turn_failed(cell, message, future, error)
+            if foreign and not isinstance(error, Exception):
+                raise  # an interrupt of the caller, or as good as one
+        else:
+            if reply.__class__ is Later:
+                future._target = self
+                cell.answer_later(future, reply)
+                self._give_deadline(future, message, timeout)
+            else:
+                # Nobody else knows this future yet: a plain store will do.
+                future._outcome = (reply, None)
 
     def _give_deadline(
         self, future: ReplyFuture[Any], message: Any, timeout: float | None
@@ -555,8 +570,11 @@ class Mailbox:
         if started:
             try:
                 cell.run(cell.hooks.on_failure, error)
-            except Exception as second:
+            except BaseException as second:
                 cell.hooks.log_failure(second)
+                if not isinstance(second, Exception):
+                    cell.finish()
+                    raise
         cell.finish()
 
     def _recover(

@@ -17,7 +17,7 @@ EXCEPTED = (
     "tests/test_logging.py::test_base_exception_is_logged",
 )
 
-RUNTIMES = '''
+RUNTIMES = """
 from pollin_actors.otp.actor import Actor as _OurActor, BlockingActor as _OurBlockingActor
 from pollin_actors.otp.futures import ReplyFuture as _OurFuture
 
@@ -43,7 +43,7 @@ RUNTIMES = {
     )
     for name, actor_class in {"pooled": _Pooled, "blocking": _Blocking}.items()
 }
-'''
+"""
 
 
 def find_distribution(folder: Path) -> Path | None:
@@ -74,7 +74,7 @@ def test_pykkas_own_suite_passes_with_our_actors(tmp_path: Path) -> None:
     shutil.copytree(source / "tests", suite / "tests")
     conftest = suite / "tests" / "conftest.py"
     text = conftest.read_text()
-    marker = "\n\n@pytest.fixture(scope=\"session\", params=RUNTIMES.values())"
+    marker = '\n\n@pytest.fixture(scope="session", params=RUNTIMES.values())'
     assert marker in text, "Pykka's conftest.py has changed: the runtimes must be put in elsewhere"
     conftest.write_text(text.replace(marker, "\n" + RUNTIMES + marker))
 
