@@ -1,0 +1,66 @@
+"""What a backend has to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Backend", "BackendClass"]
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Stores endpoints and callbacks and executes the messages of :mod:`pollin_actors.messages`.
+
+    For implementors:
+
+    * Every operation is atomic: it takes effect as a whole or not at all, also when the process
+      ends in the middle. What a message does, and what its reply is, is said at the message.
+    * ``execute`` is called from any thread, and from several at once.
+    * Errors are of the :class:`pollin_actors.errors.PollinError` family. A failure of the engine
+      is ``BackendUnavailable``, without credentials in its text; the engine's own exception is
+      its cause.
+    * A message of an unknown type raises ``InvalidValue`` that names the type.
+    """
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may use one store."""
+        ...
+
+    def open(self, time_ns: Callable[[], int]) -> None:
+        """Make ready for use; called once before the first message, and again after ``close``.
+
+        Arguments:
+            time_ns: the clock for expiry and for the memory of ids: nanoseconds since the epoch.
+
+        Raises:
+            BackendUnavailable: the engine cannot be reached.
+        """
+        ...
+
+    def execute(self, message: Any) -> Any:
+        """Carry out a message and return its reply, or a future that will hold it.
+
+        Raises:
+            PollinError: the operation was refused or failed; nothing was changed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish what was accepted and let go of the engine. Closing twice does nothing."""
+        ...
+
+
+class BackendClass(Protocol):
+    """What an entry point of the group ``pollin_actors.backends`` names; it is found by scheme."""
+
+    def from_url(self, url: str, /) -> Backend:
+        """Make a backend that is not open yet.
+
+        Raises:
+            InvalidValue: the URL is not one of this backend; the text holds no credentials.
+        """
+        ...
