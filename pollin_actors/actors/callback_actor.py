@@ -1,0 +1,74 @@
+"""The actor of one endpoint: every operation on the endpoint's callbacks goes through it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from typing import Any, ClassVar, NamedTuple
+
+from pollin_actors.backends.interface import Backend
+from pollin_actors.errors import InvalidValue, PollinError, TooLarge
+from pollin_actors.messages import CALLBACK_OPERATIONS, CONSTANT_TIME, Push
+from pollin_actors.otp import Actor, Later, ReplyFuture
+
+__all__ = ["CallbackActor", "Identify"]
+
+
+class Identify(NamedTuple):
+    """Ask an actor for its ref."""
+
+
+class CallbackActor(Actor):
+    """Executes the callback operations of one endpoint, in the order in which they come.
+
+    It keeps no state of its own: that lives in the backend, so a crash loses nothing.
+
+    Args:
+        endpoint_id: its endpoint.
+        backend: what executes the messages.
+        max_bytes: the size of the largest callback that it takes, in bytes.
+    """
+
+    never_blocks: ClassVar[bool] = True
+    constant_time: ClassVar[frozenset[type]] = frozenset({*CONSTANT_TIME, Identify})
+    replies: ClassVar[tuple[type[Exception], ...]] = (PollinError,)
+    ignored_in_tell: ClassVar[tuple[type[Exception], ...]] = (PollinError,)
+
+    def __init__(self, endpoint_id: str, backend: Backend, max_bytes: int) -> None:
+        super().__init__()
+        self._endpoint_id = endpoint_id
+        self._execute = backend.execute
+        self._max_bytes = max_bytes
+
+    def on_receive(self, message: Any) -> Any:
+        """Execute one operation.
+
+        Raises:
+            InvalidValue: it is none of the callback operations, or is for another endpoint.
+            TooLarge: the callback pushed is larger than the limit.
+            PollinError: as the operation's own docstring says.
+        """
+        kind = message.__class__
+        if kind not in CALLBACK_OPERATIONS:
+            if kind is Identify:
+                return self.actor_ref
+            raise InvalidValue(
+                "message",
+                "a callback operation of pollin_actors.messages",
+                kind.__name__,
+                "endpoint operations go to the EndpointActor",
+            )
+        if message.endpoint_id != self._endpoint_id:
+            raise InvalidValue(
+                f"{kind.__name__}.endpoint_id",
+                f"{self._endpoint_id!r}, the endpoint of this actor",
+                repr(message.endpoint_id),
+            )
+        if kind is Push:
+            size = message.callback.size
+            if size > self._max_bytes:
+                raise TooLarge(self._endpoint_id, size, self._max_bytes)
+        reply = self._execute(message)
+        if isinstance(reply, ReplyFuture | concurrent.futures.Future):
+            # The backend settles it, whatever becomes of this actor.
+            return Later(reply, detached=True)
+        return reply

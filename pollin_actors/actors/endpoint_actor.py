@@ -1,0 +1,185 @@
+"""The actor that keeps the endpoints, and knows which of them exist."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import structlog
+
+from pollin_actors.backends.interface import Backend
+from pollin_actors.errors import EndpointNotFound, InvalidValue, PollinError
+from pollin_actors.messages import (
+    ENDPOINT_OPERATIONS,
+    DeleteEndpoint,
+    FindEndpoint,
+    Sweep,
+)
+from pollin_actors.otp import Actor, EnsureChild, Later, Registry, ReplyFuture, TerminateChild
+from pollin_actors.actors.callback_actor import Identify
+
+__all__ = ["EndpointActor", "Locate"]
+
+log = structlog.get_logger("pollin_actors")
+
+SWEEP_LIMIT = 1_000
+
+
+class Locate(NamedTuple):
+    """Somebody sent to an endpoint whose actor is not running: have it started if it exists.
+
+    If it does not, its senders are answered ``EndpointNotFound``.
+    """
+
+    endpoint_id: str
+
+
+class SweepDue(NamedTuple):
+    """Urgent, to itself: time to remove what has expired."""
+
+
+class EndpointActor(Actor):
+    """Keeps the endpoints: every endpoint operation goes through it.
+
+    Args:
+        backend: what executes the messages.
+        registry: the names of the callback actors.
+        supervisor: the name, in the runtime's registry, of the supervisor of callback actors.
+        sweep_interval: seconds between two sweeps of what has expired.
+    """
+
+    never_blocks: ClassVar[bool] = True
+    constant_time: ClassVar[frozenset[type]] = frozenset({Locate, FindEndpoint, Identify})
+    replies: ClassVar[tuple[type[Exception], ...]] = (PollinError,)
+    ignored_in_tell: ClassVar[tuple[type[Exception], ...]] = (PollinError,)
+
+    def __init__(
+        self, backend: Backend, registry: Registry, supervisor: str, sweep_interval: float
+    ) -> None:
+        super().__init__()
+        self._execute = backend.execute
+        self._registry = registry
+        self._supervisor = supervisor
+        self._sweep_interval = sweep_interval
+        self._cancel_sweep: Callable[[], None] | None = None
+
+    def on_start(self) -> None:
+        self._sweep_later()
+
+    def on_stop(self) -> None:
+        if self._cancel_sweep is not None:
+            self._cancel_sweep()
+
+    def on_receive(self, message: Any) -> Any:
+        """Execute one operation.
+
+        Raises:
+            InvalidValue: it is none of the endpoint operations.
+            PollinError: as the operation's own docstring says.
+        """
+        kind = message.__class__
+        if kind is Locate:
+            return self._locate(message.endpoint_id)
+        if kind is DeleteEndpoint:
+            reply = self._execute(message)
+            self._then(reply, lambda _: self._forget(message.endpoint_id))
+        elif kind in ENDPOINT_OPERATIONS:
+            reply = self._execute(message)
+        elif kind is Identify:
+            return self.actor_ref
+        else:
+            raise InvalidValue(
+                "message",
+                "an endpoint operation of pollin_actors.messages",
+                kind.__name__,
+                "callback operations go to the endpoint's CallbackActor",
+            )
+        if isinstance(reply, ReplyFuture | concurrent.futures.Future):
+            return Later(reply, detached=True)
+        return reply
+
+    # -- endpoints come and go --------------------------------------------------------------------------
+
+    def _locate(self, endpoint_id: str) -> None:
+        try:
+            found = self._execute(FindEndpoint(endpoint_id))
+        except PollinError as error:
+            self._fail_senders(endpoint_id, error)
+            return
+        self._then(found, lambda endpoint: self._located(endpoint_id, endpoint))
+
+    def _located(self, endpoint_id: str, endpoint: Any) -> None:
+        if endpoint is None:
+            self._forget(endpoint_id)
+        elif endpoint_id in self._registry:
+            self._tell_supervisor(EnsureChild(endpoint_id))
+
+    def _forget(self, endpoint_id: str) -> None:
+        self._registry.give_up(endpoint_id, lambda: EndpointNotFound(endpoint_id))
+        self._tell_supervisor(TerminateChild(endpoint_id))
+
+    def _fail_senders(self, endpoint_id: str, error: PollinError) -> None:
+        mailbox = self._registry.find(endpoint_id)
+        if mailbox is not None:
+            mailbox.fail_queued(lambda: error)
+
+    def _tell_supervisor(self, message: Any) -> None:
+        runtime = self._cell.mailbox.runtime
+        assert runtime is not None
+        # An ask, although nobody waits: then the thread that runs us may run the supervisor too.
+        runtime.registry.ask(self._supervisor, message, timeout=None)
+
+    def _then(self, reply: Any, action: Callable[[Any], None]) -> None:
+        """Act on a backend's reply, now or, in a turn of its own, when it comes."""
+        if isinstance(reply, concurrent.futures.Future):
+            reply = Later(reply).future
+        if not isinstance(reply, ReplyFuture):
+            action(reply)
+            return
+        mailbox = self._cell.mailbox
+        reply.add_done_callback(lambda done: mailbox.post_urgent(Answered(done, action)))
+
+    # -- sweeping -----------------------------------------------------------------------------------------
+
+    def on_info(self, message: Any) -> None:
+        if isinstance(message, SweepDue):
+            self._sweep()
+        elif isinstance(message, Answered):
+            try:
+                value = message.reply.get(timeout=0)
+            except PollinError as error:
+                log.warning("backend.failed", error=str(error))
+            else:
+                message.action(value)
+
+    def _sweep_later(self) -> None:
+        runtime = self._cell.mailbox.runtime
+        assert runtime is not None
+        mailbox = self._cell.mailbox
+        timer = runtime.timers.call_later(
+            self._sweep_interval, lambda: mailbox.post_urgent(SweepDue())
+        )
+        self._cancel_sweep = timer.cancel
+
+    def _sweep(self) -> None:
+        try:
+            self._then(self._execute(Sweep(SWEEP_LIMIT)), self._swept)
+        except PollinError as error:
+            log.warning("backend.failed", error=str(error))
+            self._sweep_later()
+
+    def _swept(self, expired: int) -> None:
+        if expired:
+            log.info("callback.expired", count=expired)
+        if expired >= SWEEP_LIMIT:
+            self._cell.mailbox.post_urgent(SweepDue())
+        else:
+            self._sweep_later()
+
+
+class Answered(NamedTuple):
+    """Urgent, to itself: a backend has answered."""
+
+    reply: ReplyFuture[Any]
+    action: Callable[[Any], None]
