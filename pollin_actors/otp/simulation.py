@@ -81,7 +81,11 @@ class SimulatedTimers:
 
 
 class SimulatedScheduler:
-    """Runs mailboxes on the thread that waits, in an order drawn from the seed."""
+    """Runs mailboxes on the thread that waits, in an order drawn from the seed.
+
+    There is one stack: a handler that waits runs others on top of itself, and whoever waited
+    before it goes on only after it. So an outer wait may notice its time-out late.
+    """
 
     simulated = True
 
