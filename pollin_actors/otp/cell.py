@@ -110,6 +110,7 @@ class Cell:
         "stopped",
         "supervises",
         "supervisor",
+        "told",
         "unstopped",
         "urn",
         "waiting_for",
@@ -127,6 +128,8 @@ class Cell:
         self.stopped = StopFlag()
         self.started = False
         self.unstopped = False
+        # Whether its end is complete: supervisor and monitors know.
+        self.told = False
         self.generation = 0
         self.never_blocks: bool = actor.never_blocks
         self.constant_time: frozenset[type] = actor.constant_time
@@ -210,15 +213,18 @@ class Cell:
         self.stopped.set()
 
     def finish(self) -> None:
-        """The hooks have run: tell everybody. Repeating it after an interrupt is harmless."""
-        record = self.exit
-        assert record is not None
+        """The hooks have run: tell everybody. What an interrupt leaves undone is done again."""
+        record, mailbox = self.exit, self.mailbox
+        if record is None or self.told:
+            if mailbox.ending is self:
+                mailbox.ending = None
+            return
+        mailbox.ending = self
         self.status = Status.DEAD
         if self.laters:
             for reply in tuple(self.laters):
                 reply._fail(self.crash_error("ended before it answered"))
-            self.laters = None
-        self.mailbox.release_cell(self)
+        mailbox.release_cell(self)
         supervisor = self.supervisor
         if supervisor is not None:
             supervisor.post_urgent(ChildExited(self, record))
@@ -226,6 +232,9 @@ class Cell:
             monitor._settle((record, None))
         self.actor = None
         self.handle = _gone
+        self.laters = None
+        self.told = True
+        mailbox.ending = None
 
     def monitor(self) -> ReplyFuture[ExitRecord]:
         """A future of the exit record; settled at once if there is one."""

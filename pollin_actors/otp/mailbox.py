@@ -87,6 +87,7 @@ class Mailbox:
         "cell",
         "closed",
         "current",
+        "ending",
         "executor",
         "followed",
         "generation",
@@ -115,6 +116,8 @@ class Mailbox:
         self.runtime: Runtime | None = None
         self.executor: Executor | None = None
         self.current: Any = None
+        # The incarnation whose end is being told, until all have been.
+        self.ending: Cell | None = None
         self.scheduled = False
         self.followed = False
         self.used = False
@@ -340,7 +343,7 @@ class Mailbox:
         """Whether a turn could be taken now."""
         cell = self.cell
         if cell is None or cell.status is Status.UNSTARTED:
-            return False
+            return self.ending is not None
         return bool(self.urgent or self.queue or cell.status is Status.STARTING)
 
     def run(self, turns: int = TURNS, *, foreign: bool = False) -> None:
@@ -422,6 +425,8 @@ class Mailbox:
     def _drain(self, token: threading.RLock, turns: int, foreign: bool) -> int:
         queue, urgent = self.queue, self.urgent
         while turns > 0 and self.token is token:
+            if self.ending is not None:
+                self.ending.finish()  # an interrupt came in the middle of it
             cell = self.cell
             if cell is None or cell.status is Status.UNSTARTED:
                 break
@@ -534,11 +539,15 @@ class Mailbox:
         cell.begin_exit(record)
         if started:
             try:
-                cell.run(cell.hooks.on_stop)
+                if current_cell.get() is cell:
+                    cell.hooks.on_stop()  # a supervisor ends itself, inside its own turn
+                else:
+                    cell.run(cell.hooks.on_stop)
             except BaseException as error:
-                cell.exit = ExitRecord(
-                    cell.ref, ExitReason.CRASH, error, None, cell.generation, started
-                )
+                if not cell.unstopped:
+                    cell.exit = ExitRecord(
+                        cell.ref, ExitReason.CRASH, error, None, cell.generation, started
+                    )
                 cell.hooks.log_failure(error)
                 if not isinstance(error, Exception):
                     cell.finish()
@@ -602,8 +611,10 @@ class Mailbox:
                 elif future is not None and future._outcome is None and not future._via:
                     future._fail(ActorCrashed("its actor has ended"))
             cell = self.cell
-            if cell is not None and cell.status is Status.STOPPING:
+            if cell is not None and cell.status >= Status.STOPPING:
                 cell.finish()
+            if self.ending is not None:
+                self.ending.finish()
             self.current = None
             token.release()
         self._reschedule()

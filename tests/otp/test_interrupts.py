@@ -173,6 +173,9 @@ class Supervised:
             assert not self.top.actor_ref.is_alive()
         else:
             assert self.top.actor_ref.is_alive()
+            bearer = self.runtime.registry.whereis("echo")
+            assert bearer is not None
+            assert bearer.is_alive()
 
 
 def _by_name(runtime: Runtime, scheduler: ManualScheduler) -> Any:
