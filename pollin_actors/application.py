@@ -15,6 +15,7 @@ import os
 import weakref
 from collections.abc import Callable, Hashable, Iterable
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -200,7 +201,7 @@ class Application:
             return ChildSpec(
                 id=endpoint_id,
                 name=endpoint_id,
-                start=lambda: CallbackActor(str(endpoint_id), backend, settings.max_bytes),
+                start=partial(CallbackActor, str(endpoint_id), backend, settings.max_bytes),
                 restart="transient",
             )
 

@@ -37,6 +37,8 @@ __all__ = ["Callbacks", "Dump", "Endpoints"]
 
 Find = Callable[[Hashable], Mailbox | None]
 
+_new = tuple.__new__
+
 
 class Endpoints:
     """The endpoints: ``index find create update delete``.
@@ -124,7 +126,9 @@ class Callbacks:
                 InvalidValue("callback", "a Callback, as Callback.new makes it", repr(callback))
             )
         mailbox = self._find(endpoint_id) or self._new(endpoint_id)
-        return mailbox.ask(Push(endpoint_id, callback, secret, secret is None), timeout)
+        # As Push(...) makes it, in half the time: this is the path of every webhook.
+        message = _new(Push, (endpoint_id, callback, secret, secret is None))
+        return mailbox.ask(message, timeout)
 
     @overload
     def pop(

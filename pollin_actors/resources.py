@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
 from typing import Any, NamedTuple
@@ -80,19 +80,20 @@ class Request:
 
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    size: int = field(compare=False)
+    """Bytes of the body and of the names and values of the headers."""
 
     def __init__(
         self,
         headers: HeaderPairs | Mapping[str, str] | Mapping[bytes, bytes] = (),
         body: bytes | bytearray | memoryview = b"",
     ) -> None:
-        object.__setattr__(self, "headers", _read_headers(headers))
-        object.__setattr__(self, "body", body if type(body) is bytes else _read_body(body))
-
-    @property
-    def size(self) -> int:
-        """Bytes of the body and of the names and values of the headers."""
-        return len(self.body) + sum(map(len, chain.from_iterable(self.headers)))
+        pairs = _read_headers(headers)
+        raw = body if type(body) is bytes else _read_body(body)
+        object.__setattr__(self, "headers", pairs)
+        object.__setattr__(self, "body", raw)
+        size = len(raw) + sum(map(len, chain.from_iterable(pairs)))
+        object.__setattr__(self, "size", size)
 
     def header(self, name: str, default: str | None = None) -> str | None:
         """Return the first value of a header, or ``default``. Case does not matter."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def interrupt_at(
 
     Arguments:
         number: which instruction, counted from 0 over all frames of the modules.
-        operation: what to run, on this thread.
+        operation: what to run, on a thread of its own.
         modules: prefixes of module names; only their instructions count.
         error: makes what is raised, for example an exception class. Where it returns None the
             operation goes on: so does one after a signal handler that raises nothing.
@@ -56,16 +57,26 @@ def interrupt_at(
             seen += 1
         return trace_opcode
 
-    before = sys.gettrace()
-    try:
-        sys.settrace(trace_call)
+    failures: list[BaseException] = []
+
+    def run() -> None:
         try:
-            operation()
-        finally:
-            sys.settrace(before)
-    except BaseException as caught:
-        if caught is not raised:
-            raise
+            sys.settrace(trace_call)
+            try:
+                operation()
+            finally:
+                sys.settrace(None)
+        except BaseException as caught:
+            if caught is not raised:
+                failures.append(caught)
+
+    # A thread of its own: an exception that a trace function raises inside an except block can
+    # stay its thread's current exception for good.
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
     return reached
 
 

@@ -10,7 +10,10 @@ from pollin_actors.errors import InvalidValue, PollinError, TooLarge
 from pollin_actors.messages import CALLBACK_OPERATIONS, CONSTANT_TIME, Push
 from pollin_actors.otp import Actor, Later, ReplyFuture
 
-__all__ = ["CallbackActor", "Identify"]
+__all__ = ["FUTURES", "CallbackActor", "Identify"]
+
+FUTURES = (ReplyFuture, concurrent.futures.Future)
+"""What a backend may answer with instead of a value."""
 
 
 class Identify(NamedTuple):
@@ -29,6 +32,7 @@ class CallbackActor(Actor):
     """
 
     never_blocks: ClassVar[bool] = True
+    takes_proxies: ClassVar[bool] = False
     constant_time: ClassVar[frozenset[type]] = frozenset({*CONSTANT_TIME, Identify})
     replies: ClassVar[tuple[type[Exception], ...]] = (PollinError,)
     ignored_in_tell: ClassVar[tuple[type[Exception], ...]] = (PollinError,)
@@ -64,11 +68,10 @@ class CallbackActor(Actor):
                 repr(message.endpoint_id),
             )
         if kind is Push:
-            size = message.callback.size
-            if size > self._max_bytes:
+            if (size := message.callback.size) > self._max_bytes:
                 raise TooLarge(self._endpoint_id, size, self._max_bytes)
         reply = self._execute(message)
-        if isinstance(reply, ReplyFuture | concurrent.futures.Future):
+        if isinstance(reply, FUTURES):
             # The backend settles it, whatever becomes of this actor.
             return Later(reply, detached=True)
         return reply

@@ -17,7 +17,7 @@ from pollin_actors.messages import (
     Sweep,
 )
 from pollin_actors.otp import Actor, EnsureChild, Later, Registry, ReplyFuture, TerminateChild
-from pollin_actors.actors.callback_actor import Identify
+from pollin_actors.actors.callback_actor import FUTURES, Identify
 
 __all__ = ["EndpointActor", "Locate"]
 
@@ -50,6 +50,7 @@ class EndpointActor(Actor):
     """
 
     never_blocks: ClassVar[bool] = True
+    takes_proxies: ClassVar[bool] = False
     constant_time: ClassVar[frozenset[type]] = frozenset({Locate, FindEndpoint, Identify})
     replies: ClassVar[tuple[type[Exception], ...]] = (PollinError,)
     ignored_in_tell: ClassVar[tuple[type[Exception], ...]] = (PollinError,)
@@ -95,7 +96,7 @@ class EndpointActor(Actor):
                 kind.__name__,
                 "callback operations go to the endpoint's CallbackActor",
             )
-        if isinstance(reply, ReplyFuture | concurrent.futures.Future):
+        if isinstance(reply, FUTURES):
             return Later(reply, detached=True)
         return reply
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 import itertools
 import logging
 import uuid
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast, overload
 
 import pykka
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
-from pollin_actors.otp.cell import Cell, ExitRecord, Hooks
+from pollin_actors.otp.cell import Cell
+from pollin_actors.otp.exits import ExitRecord
 from pollin_actors.otp.futures import DerivedFuture, ReplyFuture
 from pollin_actors.otp.mailbox import Mailbox
 from pollin_actors.otp.pool import OwnThread
@@ -190,10 +190,15 @@ class Actor(pykka.Actor):
     """How many messages may be queued; None for no bound. Threads that send at the same moment
     may together pass it by one message each."""
 
+    takes_proxies: ClassVar[bool] = True
+    """Whether Pykka's proxies may be used on it. False hands every message to ``on_receive``
+    straight away."""
+
     supervises: ClassVar[bool] = False
     """The actor has children: it reports its own start once they are up, and ends after them."""
 
     _cell: Cell
+    _registered: bool = False
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> pykka.ActorRef[Self]:
@@ -202,27 +207,17 @@ class Actor(pykka.Actor):
         Returns at once: ``on_start`` runs soon, before any message is handled.
         """
         actor = cls(*args, **kwargs)
-        cell = _cell_of(actor)
+        _cell_of(actor)
         pykka.ActorRegistry.register(actor.actor_ref)
         logger.debug("Starting %s", actor)
-        cell.hooks = cell.hooks._replace(unregister=_unregister(actor))
+        actor._registered = True
         attach(actor, default_runtime())
         return actor.actor_ref
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         # Pykka's own __init__ would make an Event, a queue and a URN: 2 KB that most never need.
         mailbox = Mailbox(bound=self.mailbox_bound)
-        hooks = Hooks(
-            receive=self._receive,
-            on_start=self.on_start,
-            on_info=self.on_info,
-            on_stop=self.on_stop,
-            on_failure=self._call_on_failure,
-            unregister=_nothing,
-            log_failure=self._log_failure,
-            log_reply=self._log_reply,
-        )
-        self._cell = Cell(self, mailbox, hooks)
+        self._cell = Cell(self, mailbox)
         mailbox.cell = self._cell
         self._actor_ref = Ref(self._cell)
         self._cell.ref = self._actor_ref
@@ -270,6 +265,11 @@ class Actor(pykka.Actor):
                 return self.stop()
             return self._handle_receive(message)
         return self.on_receive(message)
+
+    def _unregister(self) -> None:
+        if self._registered:
+            pykka.ActorRegistry.unregister(self.actor_ref)
+            logger.debug("Stopped %s", self)
 
     def _call_on_failure(self, error: BaseException) -> None:
         self.on_failure(type(error), error, error.__traceback__)
@@ -332,15 +332,3 @@ def _cell_of(actor: Actor) -> Cell:
             f"{type(actor).__name__}.__init__() has not called super().__init__(); "
             f"call it first in your override"
         ) from None
-
-
-def _unregister(actor: Actor) -> Callable[[], None]:
-    def unregister() -> None:
-        pykka.ActorRegistry.unregister(actor.actor_ref)
-        logger.debug("Stopped %s", actor)
-
-    return unregister
-
-
-def _nothing() -> None:
-    return None

@@ -58,27 +58,24 @@ class ChildExited(NamedTuple):
     record: ExitRecord
 
 
-class StopFlag:
+class StopFlag(ReplyFuture[None]):
     """Pykka's ``actor_stopped``: a ``threading.Event`` that costs nothing until waited for."""
 
-    __slots__ = ("_future",)
-
-    def __init__(self) -> None:
-        self._future: ReplyFuture[None] = ReplyFuture()
-
     def is_set(self) -> bool:
-        return self._future._outcome is not None
+        return self._outcome is not None
 
-    def set(self) -> None:
-        self._future._settle((None, None))
+    def set(self, value: None = None) -> None:
+        """Set the flag; again is harmless."""
+        self._settle((None, None))
 
     def clear(self) -> None:
         raise RuntimeError("an actor that has stopped stays stopped; start a new one")
 
     def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the flag is set, at most ``timeout`` seconds; return whether it is."""
         if not self.is_set():
             with contextlib.suppress(pykka.Timeout):
-                self._future.get(timeout=timeout)
+                self.get(timeout=timeout)
         return self.is_set()
 
 
@@ -91,11 +88,10 @@ class Cell:
         "actor_class",
         "caller_runs",
         "constant_time",
+        "context",
         "exit",
-        "failure",
         "generation",
         "handle",
-        "hooks",
         "ignored_in_tell",
         "laters",
         "mailbox",
@@ -104,7 +100,6 @@ class Cell:
         "never_blocks",
         "ref",
         "replies",
-        "run",
         "started",
         "status",
         "stopped",
@@ -116,11 +111,10 @@ class Cell:
         "waiting_for",
     )
 
-    def __init__(self, actor: Any, mailbox: Mailbox, hooks: Hooks) -> None:
+    def __init__(self, actor: Any, mailbox: Mailbox) -> None:
         self.actor: Any = actor
         self.actor_class: type[Any] = type(actor)
         self.mailbox = mailbox
-        self.hooks = hooks
         self.ref: pykka.ActorRef[Any]
         self.urn: str | None = None
         self.name: Any = None
@@ -139,12 +133,12 @@ class Cell:
         self.supervises: bool = actor.supervises
         # True only while any caller may run this actor: running, and it never blocks.
         self.caller_runs = False
-        context = contextvars.Context()
-        context.run(current_cell.set, self)
-        self.run: Callable[..., Any] = context.run
-        self.handle: Callable[[Any], Any] = hooks.receive
+        self.context = contextvars.Context()
+        self.context.run(current_cell.set, self)
+        self.handle: Callable[[Any], Any] = (
+            actor._receive if actor.takes_proxies else actor.on_receive
+        )
         self.exit: ExitRecord | None = None
-        self.failure: BaseException | None = None
         self.laters: dict[ReplyFuture[Any], None] | None = None
         self.monitors: list[ReplyFuture[ExitRecord]] = []
         self.supervisor: Mailbox | None = None
@@ -209,7 +203,7 @@ class Cell:
         self.caller_runs = False
         self.exit = record
         self.status = Status.STOPPING
-        self.hooks.unregister()
+        self.actor._unregister()
         self.stopped.set()
 
     def finish(self) -> None:
@@ -227,7 +221,12 @@ class Cell:
         mailbox.release_cell(self)
         supervisor = self.supervisor
         if supervisor is not None:
-            supervisor.post_urgent(ChildExited(self, record))
+            exited = ChildExited(self, record)
+            if self.unstopped or current_cell.get() is self:
+                supervisor.post_urgent(exited)
+            else:
+                # As if sent in a turn: then the thread that ran us may run the supervisor next.
+                self.context.run(supervisor.post_urgent, exited)
         for monitor in tuple(self.monitors):
             monitor._settle((record, None))
         self.actor = None
@@ -252,19 +251,6 @@ class Cell:
         error = ActorCrashed(f"{self.ref} {text}: it crashed on {cause!r}")
         error.__cause__ = cause
         return error
-
-
-class Hooks(NamedTuple):
-    """What the runtime calls of an actor; the Pykka adapter fills it in."""
-
-    receive: Callable[[Any], Any]
-    on_start: Callable[[], None]
-    on_info: Callable[[Any], None]
-    on_stop: Callable[[], None]
-    on_failure: Callable[[BaseException], None]
-    unregister: Callable[[], None]
-    log_failure: Callable[[BaseException], None]
-    log_reply: Callable[[BaseException], None]
 
 
 class _Forward:

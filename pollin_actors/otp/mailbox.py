@@ -107,7 +107,9 @@ class Mailbox:
         self.name = name
         self.bound = bound
         self.queue: deque[Item] = deque()
-        self.urgent: deque[Any] = deque()
+        # Short, and mostly empty: a list takes a tenth of a deque's memory. Supervisors, who may
+        # have many, get a deque.
+        self.urgent: list[Any] | deque[Any] = []
         self.token = threading.RLock()
         self.cell: Cell | None = None
         self.generation = 0
@@ -195,7 +197,7 @@ class Mailbox:
         of the frame above, never by one in the same frame.
         """
         try:
-            reply = cell.run(cell.handle, message)
+            reply = cell.context.run(cell.handle, message)
         except BaseException as error:
             self._turn_failed(cell, message, future, error)
             if foreign and not isinstance(error, Exception):
@@ -438,7 +440,7 @@ class Mailbox:
                 self._urgent_turn(cell, message, foreign)
                 # Only now: an exit record must not be lost to an interrupt. Twice is harmless.
                 if urgent and urgent[0] is message:
-                    urgent.popleft()
+                    del urgent[0]
             elif cell.status is Status.STARTING:
                 self._start_turn(cell, foreign)
             elif queue:
@@ -469,14 +471,14 @@ class Mailbox:
         self.used = True
         if message.__class__ is StopRequest:
             if cell.supervises:
-                cell.run(cell.hooks.on_info, item)  # it stops its children first, then itself
+                cell.context.run(cell.actor.on_info, item)  # it stops its children first, then itself
                 return
             self.end(cell, ExitRecord(cell.ref, ExitReason.NORMAL, generation=cell.generation))
             if future is not None:
                 future._settle((None, None))
             return
         try:
-            reply = cell.run(cell.handle, message)
+            reply = cell.context.run(cell.handle, message)
         except BaseException as error:
             self._turn_failed(cell, message, future, error)
             if foreign and not isinstance(error, Exception):
@@ -491,14 +493,14 @@ class Mailbox:
     def _start_turn(self, cell: Cell, foreign: bool) -> None:
         self.current = cell
         try:
-            cell.run(cell.hooks.on_start)
+            cell.context.run(cell.actor.on_start)
         except BaseException as error:
             self._crash(cell, error, None, None)
             if foreign and not isinstance(error, Exception):
                 raise
         else:
             if cell.status is Status.STARTING:
-                cell.mark_started()
+                cell.context.run(cell.mark_started)
         self.current = None
 
     def _urgent_turn(self, cell: Cell, message: Any, foreign: bool) -> None:
@@ -511,7 +513,7 @@ class Mailbox:
             return
         self.current = cell
         try:
-            cell.run(cell.hooks.on_info, message)
+            cell.context.run(cell.actor.on_info, message)
         except BaseException as error:
             self._crash(cell, error, message, None)
             if foreign and not isinstance(error, Exception):
@@ -521,11 +523,14 @@ class Mailbox:
     def _turn_failed(
         self, cell: Cell, message: Any, future: ReplyFuture[Any] | None, error: BaseException
     ) -> None:
-        if future is not None and isinstance(error, cell.replies):
-            cell.hooks.log_reply(error)
+        if cell.unstopped:
+            if future is not None:
+                future._fail(error)  # it was answered when the actor was abandoned
+        elif future is not None and isinstance(error, cell.replies):
+            cell.actor._log_reply(error)
             future._fail(error)
         elif future is None and isinstance(error, cell.ignored_in_tell):
-            cell.hooks.log_reply(error)
+            cell.actor._log_reply(error)
         else:
             self._crash(cell, error, message, future)
 
@@ -540,15 +545,15 @@ class Mailbox:
         if started:
             try:
                 if current_cell.get() is cell:
-                    cell.hooks.on_stop()  # a supervisor ends itself, inside its own turn
+                    cell.actor.on_stop()  # a supervisor ends itself, inside its own turn
                 else:
-                    cell.run(cell.hooks.on_stop)
+                    cell.context.run(cell.actor.on_stop)
             except BaseException as error:
                 if not cell.unstopped:
                     cell.exit = ExitRecord(
                         cell.ref, ExitReason.CRASH, error, None, cell.generation, started
                     )
-                cell.hooks.log_failure(error)
+                    cell.actor._log_failure(error)
                 if not isinstance(error, Exception):
                     cell.finish()
                     raise
@@ -568,7 +573,7 @@ class Mailbox:
         cell.begin_exit(
             ExitRecord(cell.ref, ExitReason.CRASH, error, message, cell.generation, started)
         )
-        cell.hooks.log_failure(error)
+        cell.actor._log_failure(error)
         if future is not None:
             if isinstance(error, Exception):
                 future._fail(error)
@@ -578,9 +583,9 @@ class Mailbox:
                 future._fail(crashed)
         if started:
             try:
-                cell.run(cell.hooks.on_failure, error)
+                cell.context.run(cell.actor._call_on_failure, error)
             except BaseException as second:
-                cell.hooks.log_failure(second)
+                cell.actor._log_failure(second)
                 if not isinstance(second, Exception):
                     cell.finish()
                     raise
@@ -683,6 +688,8 @@ class Mailbox:
         self.runtime = runtime
         self.executor = executor
         self.vacant = None
+        if cell.supervises and isinstance(self.urgent, list):
+            self.urgent = deque(self.urgent)
         if self.persistent:
             self.generation += 1
             cell.generation = self.generation

@@ -136,6 +136,7 @@ class BaseSupervisor(Actor):
     """
 
     never_blocks: ClassVar[bool] = True
+    takes_proxies: ClassVar[bool] = False
     supervises: ClassVar[bool] = True
     replies: ClassVar[tuple[type[Exception], ...]] = (OtpError,)
     ignored_in_tell: ClassVar[tuple[type[Exception], ...]] = (OtpError,)

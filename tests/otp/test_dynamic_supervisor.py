@@ -191,10 +191,7 @@ def test_a_message_that_comes_while_the_child_is_passivated(simulation: Simulati
     tree.ask("a", 1).get()
     child = simulation.runtime.registry.whereis("a")
     assert child is not None
-    actor = child._cell.actor
-    actor.on_stop = lambda: None
-    hooks = child._cell.hooks
-    child._cell.hooks = hooks._replace(on_stop=lambda: late.append(tree.ask("a", "late")))
+    child._cell.actor.on_stop = lambda: late.append(tree.ask("a", "late"))
     simulation.advance(200)
     assert late[0].get() == "late"
     assert tree.starts("a") == 2
