@@ -131,7 +131,7 @@ class Application:
     ) -> None:
         self.stop()
 
-    # -- life -------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
@@ -229,9 +229,7 @@ class Application:
             ChildSpec(
                 id="endpoints",
                 name=ENDPOINTS,
-                start=lambda: EndpointActor(
-                    backend, registry, CALLBACKS, settings.sweep_interval
-                ),
+                start=lambda: EndpointActor(backend, registry, CALLBACKS, settings.sweep_interval),
             ),
             ChildSpec(
                 id="actors",
@@ -289,9 +287,12 @@ class Application:
         try:
             root.monitor().get(timeout=self.settings.shutdown)
         except pykka.Timeout:
+            ended = False
+        else:
+            ended = True
+        if not ended:
             log.error("application.unstopped", shutdown=self.settings.shutdown)
-            return False
-        return True
+        return ended
 
     def _root_ended(self, monitor: ReplyFuture[ExitRecord]) -> None:
         """The root supervisor ended: because of ``stop()``, or because it gave up."""
@@ -306,7 +307,7 @@ class Application:
         if self._endpoints_mailbox is not None:
             self._endpoints_mailbox.close(lambda: self._refusal())
 
-    # -- actors of the user's own -----------------------------------------------------------------
+    # -- actors of the user's own ------------------------------------------------------------------
 
     def start_child(
         self, spec: ChildSpec, *, timeout: float | None = DEFAULT_TIMEOUT
@@ -347,7 +348,7 @@ class Application:
         """The ref of the actor that has that name now, or None."""
         return self.runtime.registry.whereis(name)
 
-    # -- look-ups ---------------------------------------------------------------------------------
+    # -- look-ups ----------------------------------------------------------------------------------
 
     def _endpoints(self) -> Mailbox:
         mailbox = self._endpoints_mailbox

@@ -121,7 +121,7 @@ class Callbacks:
 
         Errors: ``WrongSecret``, ``UnknownPhase``, ``TooLarge``; nothing is stored then.
         """
-        if not isinstance(callback, Callback):
+        if callback.__class__ is not Callback:
             return _failed(
                 InvalidValue("callback", "a Callback, as Callback.new makes it", repr(callback))
             )
@@ -344,7 +344,9 @@ def _key_and_slice() -> InvalidValue:
 def _no_endpoint(endpoint: object) -> ReplyFuture[Any] | None:
     if isinstance(endpoint, Endpoint):
         return None
-    return _failed(InvalidValue("endpoint", "an Endpoint, as Endpoint.new makes it", repr(endpoint)))
+    return _failed(
+        InvalidValue("endpoint", "an Endpoint, as Endpoint.new makes it", repr(endpoint))
+    )
 
 
 def _failed(error: Exception) -> ReplyFuture[Any]:

@@ -80,7 +80,7 @@ class Request:
 
     headers: tuple[tuple[str, str], ...]
     body: bytes
-    size: int = field(compare=False)
+    size: int = field(init=False, compare=False)
     """Bytes of the body and of the names and values of the headers."""
 
     def __init__(

@@ -77,18 +77,19 @@ def ids(callbacks: Any) -> list[str]:
     return [callback.id for callback in callbacks]
 
 
-# -- life -----------------------------------------------------------------------------------------
+# -- life ------------------------------------------------------------------------------------------
 
 
 def test_starting_and_stopping_twice_is_harmless() -> None:
     app = Application()
-    assert app.state is State.NEW
+    states = [app.state]
     assert app.stop() is True
     assert app.start().start() is app
-    assert app.state is State.RUNNING
+    states.append(app.state)
     assert app.stop() is True
     assert app.stop() is True
-    assert app.state is State.STOPPED
+    states.append(app.state)
+    assert states == [State.NEW, State.RUNNING, State.STOPPED]
 
 
 def test_an_application_can_be_started_again_and_finds_what_its_backend_kept() -> None:
@@ -105,7 +106,7 @@ def test_an_application_that_does_not_run_says_so(stopped: bool) -> None:
     if stopped:
         app.start()
         app.stop()
-    calls = [
+    calls: list[Any] = [
         lambda: app.callbacks.pop("orders"),
         lambda: app.endpoints.index(),
         lambda: app.ask("anybody", 1),
@@ -159,7 +160,8 @@ def test_declared_endpoints_are_there_and_are_brought_up_to_date() -> None:
         found = app.endpoints.find("a").get()
         assert found is not None
         assert created is not None
-        assert (found.secret, found.phases) == ("new", ("n",))
+        assert found.secret.matches("new")
+        assert found.phases == ("n",)
         assert found.created_at == created.created_at
         assert app.callbacks.count("a").get() == 1
 
@@ -254,7 +256,7 @@ def test_an_application_whose_actors_crash_too_often_fails_with_a_word() -> None
         assert app.callbacks.count("a").get() == 0
 
 
-# -- endpoints --------------------------------------------------------------------------------------
+# -- endpoints -------------------------------------------------------------------------------------
 
 
 def test_endpoints(app: Application) -> None:
@@ -280,7 +282,7 @@ def test_a_deleted_endpoint_takes_its_callbacks_and_its_actor_with_it(app: Appli
     ref = app.callbacks.ref("orders").get()
     ended = ref.monitor()
     assert app.endpoints.delete("orders").get() is True
-    assert ended.get(timeout=10)
+    assert ended.get(timeout=10).ref is ref
     with pytest.raises(EndpointNotFound):
         app.callbacks.pop("orders").get()
     app.endpoints.create(Endpoint.new(PHASES, id="orders")).get()
@@ -301,7 +303,7 @@ def test_an_updated_endpoint_counts_for_the_next_push(app: Application) -> None:
     assert app.callbacks.count("orders").get() == 2
 
 
-# -- callbacks --------------------------------------------------------------------------------------
+# -- callbacks -------------------------------------------------------------------------------------
 
 
 def test_push_checks_and_stores_nothing_that_is_refused(app: Application) -> None:
@@ -361,13 +363,14 @@ def test_every_form_of_pop_and_fetch(app: Application) -> None:
     assert callbacks.pop("orders").get() is None
     assert callbacks.pop("orders", limit=3).get() == []
 
-    for call in (callbacks.pop, callbacks.fetch):
+    methods: list[Any] = [callbacks.pop, callbacks.fetch]
+    for call in methods:
         with pytest.raises(InvalidValue, match="either key= or a slice"):
-            call("orders", key="a", phase="received").get()  # type: ignore[call-overload]
+            call("orders", key="a", phase="received").get()
         with pytest.raises(InvalidValue, match="offset"):
-            call("orders", offset=-1).get()  # type: ignore[operator]
+            call("orders", offset=-1).get()
         with pytest.raises(UnknownPhase, match="'received', 'processed'"):
-            call("orders", phase="lost").get()  # type: ignore[operator]
+            call("orders", phase="lost").get()
 
 
 def test_delete_reset_and_update_phase(app: Application) -> None:
@@ -386,7 +389,7 @@ def test_delete_reset_and_update_phase(app: Application) -> None:
 
 def test_every_operation_on_an_unknown_endpoint(app: Application) -> None:
     callbacks = app.callbacks
-    calls = [
+    calls: list[Any] = [
         lambda: callbacks.push("nope", Callback.new(1)),
         lambda: callbacks.pop("nope"),
         lambda: callbacks.fetch("nope", key="a"),
@@ -479,7 +482,7 @@ def test_what_expires_is_invisible_at_once_and_swept_soon(app: Application) -> N
         app.stop()
 
 
-# -- crashes ----------------------------------------------------------------------------------------
+# -- crashes ---------------------------------------------------------------------------------------
 
 
 def test_a_crash_in_mid_traffic_loses_nothing_and_keeps_the_order() -> None:
@@ -583,7 +586,7 @@ def test_idle_actors_are_passivated_without_a_trace() -> None:
         app.stop()
 
 
-# -- actors of the user's own -------------------------------------------------------------------------
+# -- actors of the user's own ----------------------------------------------------------------------
 
 
 class Counter(Actor):
@@ -630,7 +633,7 @@ def test_an_actor_of_the_users_own_that_keeps_crashing_leaves_the_inbox_alone() 
         push(app, "x", endpoint="a")
 
 
-# -- simulated runs -----------------------------------------------------------------------------------
+# -- simulated runs --------------------------------------------------------------------------------
 
 
 def _story(seed: int) -> list[Any]:

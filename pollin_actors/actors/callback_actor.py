@@ -67,9 +67,8 @@ class CallbackActor(Actor):
                 f"{self._endpoint_id!r}, the endpoint of this actor",
                 repr(message.endpoint_id),
             )
-        if kind is Push:
-            if (size := message.callback.size) > self._max_bytes:
-                raise TooLarge(self._endpoint_id, size, self._max_bytes)
+        if kind is Push and (size := message.callback.size) > self._max_bytes:
+            raise TooLarge(self._endpoint_id, size, self._max_bytes)
         reply = self._execute(message)
         if isinstance(reply, FUTURES):
             # The backend settles it, whatever becomes of this actor.

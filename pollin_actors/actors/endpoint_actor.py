@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import structlog
 
+from pollin_actors.actors.callback_actor import FUTURES, Identify
 from pollin_actors.backends.interface import Backend
 from pollin_actors.errors import EndpointNotFound, InvalidValue, PollinError
 from pollin_actors.messages import (
@@ -17,7 +18,6 @@ from pollin_actors.messages import (
     Sweep,
 )
 from pollin_actors.otp import Actor, EnsureChild, Later, Registry, ReplyFuture, TerminateChild
-from pollin_actors.actors.callback_actor import FUTURES, Identify
 
 __all__ = ["EndpointActor", "Locate"]
 
@@ -100,7 +100,7 @@ class EndpointActor(Actor):
             return Later(reply, detached=True)
         return reply
 
-    # -- endpoints come and go --------------------------------------------------------------------------
+    # -- endpoints come and go ---------------------------------------------------------------------
 
     def _locate(self, endpoint_id: str) -> None:
         try:
@@ -141,7 +141,7 @@ class EndpointActor(Actor):
         mailbox = self._cell.mailbox
         reply.add_done_callback(lambda done: mailbox.post_urgent(Answered(done, action)))
 
-    # -- sweeping -----------------------------------------------------------------------------------------
+    # -- sweeping ----------------------------------------------------------------------------------
 
     def on_info(self, message: Any) -> None:
         if isinstance(message, SweepDue):

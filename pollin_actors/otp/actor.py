@@ -71,7 +71,7 @@ class Ref(pykka.ActorRef[A]):
         """Set as soon as the actor handles nothing more."""
         return self._cell.stopped
 
-    def _actor_weakref(self) -> A | None:
+    def _actor_weakref(self) -> A | None:  # type: ignore[override]
         return cast("A | None", self._cell.actor)
 
     def is_alive(self) -> bool:
@@ -121,21 +121,17 @@ class Ref(pykka.ActorRef[A]):
         return future
 
     @overload
-    def stop(
-        self, *, block: Literal[False], timeout: float | None = None
-    ) -> ReplyFuture[bool]: ...
+    def stop(self, *, block: Literal[True] = True, timeout: float | None = None) -> bool: ...
 
     @overload
-    def stop(self, *, block: Literal[True] = True, timeout: float | None = None) -> bool: ...
+    def stop(self, *, block: Literal[False], timeout: float | None = None) -> ReplyFuture[bool]: ...
 
     @overload
     def stop(
         self, *, block: bool = True, timeout: float | None = None
     ) -> bool | ReplyFuture[bool]: ...
 
-    def stop(
-        self, *, block: bool = True, timeout: float | None = None
-    ) -> bool | ReplyFuture[bool]:
+    def stop(self, *, block: bool = True, timeout: float | None = None) -> bool | ReplyFuture[bool]:
         """Stop the actor after the messages that are queued now.
 
         Returns:
@@ -201,7 +197,7 @@ class Actor(pykka.Actor):
     _registered: bool = False
 
     @classmethod
-    def start(cls, *args: Any, **kwargs: Any) -> pykka.ActorRef[Self]:
+    def start(cls, *args: Any, **kwargs: Any) -> Ref[Self]:
         """Start an actor without a supervisor. It is registered in Pykka's ``ActorRegistry``.
 
         Returns at once: ``on_start`` runs soon, before any message is handled.
@@ -212,7 +208,7 @@ class Actor(pykka.Actor):
         logger.debug("Starting %s", actor)
         actor._registered = True
         attach(actor, default_runtime())
-        return actor.actor_ref
+        return cast("Ref[Self]", actor._actor_ref)
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         # Pykka's own __init__ would make an Event, a queue and a URN: 2 KB that most never need.
@@ -292,7 +288,7 @@ class BlockingActor(Actor):
     """As in Pykka: whether the thread is a daemon, which does not keep the program alive."""
 
     @classmethod
-    def _make_executor(cls, runtime: Runtime) -> Executor:  # type: ignore[override]
+    def _make_executor(cls, runtime: Runtime) -> Executor:
         if runtime.scheduler.simulated:
             return runtime.scheduler
         return OwnThread(f"{cls.__name__}-{next(_thread_numbers)}", cls.use_daemon_thread)

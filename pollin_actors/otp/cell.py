@@ -20,6 +20,7 @@ from pollin_actors.otp.futures import Later, ReplyFuture
 from pollin_actors.otp.waiting import current_cell, find_cycle
 
 if TYPE_CHECKING:
+    from pollin_actors.otp.actor import Ref
     from pollin_actors.otp.mailbox import Mailbox
 
 __all__ = ["Cell", "ChildExited", "ChildStarted", "ExitRequest", "Status", "StopFlag"]
@@ -115,7 +116,7 @@ class Cell:
         self.actor: Any = actor
         self.actor_class: type[Any] = type(actor)
         self.mailbox = mailbox
-        self.ref: pykka.ActorRef[Any]
+        self.ref: Ref[Any]
         self.urn: str | None = None
         self.name: Any = None
         self.status = Status.UNSTARTED
@@ -155,7 +156,7 @@ class Cell:
         """The error for a message that this incarnation will never handle."""
         return ActorDead(f"{self.ref} {text}")
 
-    # -- the beginning ----------------------------------------------------------------------------
+    # -- the beginning -----------------------------------------------------------------------------
 
     def mark_started(self) -> None:
         """``on_start`` has returned: messages may be handled."""
@@ -172,7 +173,7 @@ class Cell:
         if self.supervisor is not None:
             self.supervisor.post_urgent(ChildStarted(self))
 
-    # -- answering later ------------------------------------------------------------------------
+    # -- answering later ---------------------------------------------------------------------------
 
     def answer_later(self, reply: ReplyFuture[Any], later: Later) -> None:
         """Let ``reply`` get the outcome of ``later.future``."""
@@ -196,7 +197,7 @@ class Cell:
                     )
                 )
 
-    # -- the end ----------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------
 
     def begin_exit(self, record: ExitRecord) -> None:
         """From here on nothing more is handled; the hooks have yet to run."""
@@ -275,5 +276,3 @@ class _Forward:
 
 def _gone(message: Any) -> Any:
     raise AssertionError("a dead actor was handed a message")
-
-

@@ -58,7 +58,9 @@ class ChildSpec:
                 "ChildSpec.start", "a class or a function that makes a fresh actor", self.start
             )
         if self.restart not in get_args(Restart):
-            raise InvalidSpec("ChildSpec.restart", "permanent, transient or temporary", self.restart)
+            raise InvalidSpec(
+                "ChildSpec.restart", "permanent, transient or temporary", self.restart
+            )
         if self.type not in ("worker", "supervisor"):
             raise InvalidSpec("ChildSpec.type", "worker or supervisor", self.type)
         if self.shutdown is None:

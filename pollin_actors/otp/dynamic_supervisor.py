@@ -108,7 +108,7 @@ class DynamicSupervisor(BaseSupervisor):
         else:
             super().on_info(message)
 
-    # -- starting -------------------------------------------------------------------------------------
+    # -- starting ----------------------------------------------------------------------------------
 
     def _ensure(self, name: Hashable) -> None:
         mailbox = self.registry.find(name)
@@ -123,10 +123,10 @@ class DynamicSupervisor(BaseSupervisor):
             ended = cell is not None and cell.status is Status.DEAD and cell.exit is not None
             if not ended or known.state is not ChildState.RUNNING:
                 return  # it is being started, restarted or stopped
-            assert cell is not None and cell.exit is not None
-            if cell.exit.reason is ExitReason.CRASH:
-                return  # its exit record is on the way, and counts
-            self._by_cell.pop(cell, None)
+            if cell is not None and cell.exit is not None:
+                if cell.exit.reason is ExitReason.CRASH:
+                    return  # its exit record is on the way, and counts
+                self._by_cell.pop(cell, None)
             self._forget(known)
         self._begin(Child(self._spec_for(name)))
 
@@ -134,7 +134,8 @@ class DynamicSupervisor(BaseSupervisor):
         if spec.name is not None and spec.name in self._by_name:
             raise AlreadyStarted(spec.name, self._by_name[spec.name].ref)
         child = Child(spec)
-        child.started = asked = ReplyFuture()
+        asked: ReplyFuture[Any] = ReplyFuture()
+        child.started = asked
         self._begin(child)
         return Later(asked)
 
@@ -161,7 +162,7 @@ class DynamicSupervisor(BaseSupervisor):
                 return known
         raise ChildNotFound(child)
 
-    # -- passivation ------------------------------------------------------------------------------------
+    # -- passivation -------------------------------------------------------------------------------
 
     def _tick_later(self, period: float) -> None:
         cell = self._cell
@@ -182,7 +183,7 @@ class DynamicSupervisor(BaseSupervisor):
                 mailbox.post_urgent(ExitRequest(cell, ExitReason.NORMAL, only_if_idle=True))
         self._tick_later(self._idle_after)
 
-    # -- ends ---------------------------------------------------------------------------------------------
+    # -- ends --------------------------------------------------------------------------------------
 
     def child_gone(self, child: Child) -> None:
         self._forget(child)

@@ -61,7 +61,7 @@ class ReplyFuture(pykka.Future[T]):
         # Pykka's own __init__ only sets the defaults that stand above.
         pass
 
-    # -- settling -----------------------------------------------------------------------------
+    # -- settling ----------------------------------------------------------------------------------
 
     def _settle(self, outcome: Outcome) -> bool:
         """Store the outcome unless there is one, wake who waits; say whether it was ours."""
@@ -108,7 +108,7 @@ class ReplyFuture(pykka.Future[T]):
         self.__dict__.setdefault("_hook_guard", Guard())
         self._get_hook = func
 
-    # -- reading ------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     def done(self) -> bool:
         """Whether the outcome is there, so that ``get()`` would not wait."""
@@ -132,7 +132,7 @@ class ReplyFuture(pykka.Future[T]):
         value, failure = outcome
         if failure is None:
             return cast("T", value)
-        return _raise(failure)
+        raise _error_of(failure)
 
     def _await_outcome(self, timeout: float | None) -> Outcome:
         if self._get_hook is not None:
@@ -176,7 +176,7 @@ class ReplyFuture(pykka.Future[T]):
             f"unless its turn had begun. Try again, or give a longer timeout="
         )
 
-    # -- being told ---------------------------------------------------------------------------
+    # -- being told --------------------------------------------------------------------------------
 
     def _add_waiter(self, waiter: Waiter) -> None:
         waiters: list[Waiter] = self.__dict__.setdefault("_waiters", [])
@@ -235,21 +235,23 @@ class ReplyFuture(pykka.Future[T]):
         if self._outcome is None:
             raise self._deadline_error()
 
-    # -- deriving -----------------------------------------------------------------------------
+    # -- deriving ----------------------------------------------------------------------------------
 
     def map(self, func: Callable[[T], M]) -> ReplyFuture[M]:
         """A future of ``func(value)``. ``func`` runs where the new future is waited for."""
         return DerivedFuture((self,), lambda values: func(values[0]))
 
-    def filter(self: ReplyFuture[Iterable[J]], func: Callable[[J], bool]) -> ReplyFuture[Iterable[J]]:  # type: ignore[override]
+    def filter(
+        self: ReplyFuture[Iterable[J]], func: Callable[[J], bool]
+    ) -> ReplyFuture[Iterable[J]]:
         """A future of the list of those items that ``func`` accepts."""
         return DerivedFuture((self,), lambda values: [item for item in values[0] if func(item)])
 
-    def join(self, *futures: pykka.Future[Any]) -> ReplyFuture[Iterable[Any]]:  # type: ignore[override]
+    def join(self, *futures: pykka.Future[Any]) -> ReplyFuture[Iterable[Any]]:
         """A future of the list of this value and the others', in that order."""
         return DerivedFuture((self, *futures), list)
 
-    def reduce(  # type: ignore[override]
+    def reduce(
         self: ReplyFuture[Iterable[J]], func: Callable[[R, J], R], *args: R
     ) -> ReplyFuture[R]:
         """A future of the items folded from the left, beginning with the given value if any."""
@@ -298,8 +300,8 @@ class DerivedFuture(ReplyFuture[T]):
             except OtpError:
                 if not isinstance(source, ReplyFuture) or not source.done():
                     raise  # WouldBlock and its like are about this wait, not about the answer
-            except Exception:  # noqa: S112 - found again in _finish, as the outcome
-                continue
+            except Exception:
+                continue  # found again in _finish, as the outcome
         self._guard.run(self._finish)
         assert self._outcome is not None
         return self._outcome
@@ -385,13 +387,13 @@ def _adopt(source: concurrent.futures.Future[Any]) -> ReplyFuture[Any]:
     return reply
 
 
-def _raise(failure: ExcInfo) -> Any:
+def _error_of(failure: ExcInfo) -> BaseException:
     kind, error, traceback = failure
     if error is None:
         assert kind is not None
         error = kind()
     # The traceback of the failure, not of whoever read it before us.
-    raise error.with_traceback(traceback)
+    return error.with_traceback(traceback)
 
 
 def _swallow(get: Callable[[], object]) -> None:

@@ -19,7 +19,7 @@ from pollin_actors.otp.errors import PoolExhausted
 if TYPE_CHECKING:
     from pollin_actors.otp.cell import Cell
     from pollin_actors.otp.futures import ReplyFuture
-    from pollin_actors.otp.mailbox import Mailbox
+    from pollin_actors.otp.turns import Runnable
 
 __all__ = ["OwnThread", "ThreadPool"]
 
@@ -43,7 +43,7 @@ class ThreadPool:
         self._size = size if size is not None else max(2, min(8, os.cpu_count() or 2))
         self._ceiling = max(ceiling, self._size)
         self._name = name
-        self._tasks: queue.SimpleQueue[Mailbox | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Runnable | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._limit = self._size
         self._idle = 0
@@ -56,7 +56,7 @@ class ThreadPool:
             if not self._threads and not self._stopping:
                 self._spawn()
 
-    def submit(self, mailbox: Mailbox) -> None:
+    def submit(self, mailbox: Runnable) -> None:
         """Have a mailbox run soon. Never blocks; safe in signal handlers."""
         self._tasks.put(mailbox)
 
@@ -162,11 +162,11 @@ class OwnThread:
     """The executor of one ``BlockingActor``: a thread that runs nothing else."""
 
     def __init__(self, name: str, daemon: bool) -> None:
-        self._wake: queue.SimpleQueue[Mailbox] = queue.SimpleQueue()
+        self._wake: queue.SimpleQueue[Runnable] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=daemon)
         self._thread.start()
 
-    def submit(self, mailbox: Mailbox) -> None:
+    def submit(self, mailbox: Runnable) -> None:
         self._wake.put(mailbox)
 
     def _work(self) -> None:

@@ -15,8 +15,7 @@ from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.mailbox import Mailbox
 
 if TYPE_CHECKING:
-    import pykka
-
+    from pollin_actors.otp.actor import Ref
     from pollin_actors.otp.runtime import Runtime
 
 __all__ = ["Registry"]
@@ -77,7 +76,7 @@ class Registry:
             raise AlreadyRegistered(name, cell.ref)
         return mailbox
 
-    def whereis(self, name: Hashable) -> pykka.ActorRef[Any] | None:
+    def whereis(self, name: Hashable) -> Ref[Any] | None:
         """The ref of whoever bears the name now; None if nobody does."""
         mailbox = self._mailboxes.get(name)
         cell = mailbox.cell if mailbox is not None else None
@@ -85,9 +84,7 @@ class Registry:
             return None
         return cell.ref
 
-    def ask(
-        self, name: Hashable, message: Any, *, timeout: float | None = 5.0
-    ) -> ReplyFuture[Any]:
+    def ask(self, name: Hashable, message: Any, *, timeout: float | None = 5.0) -> ReplyFuture[Any]:
         """Ask whoever bears the name, now or after a restart.
 
         Args:

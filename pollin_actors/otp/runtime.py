@@ -15,7 +15,7 @@ from pollin_actors.otp.timers import ThreadTimers, Timers
 if TYPE_CHECKING:
     from pollin_actors.otp.cell import Cell
     from pollin_actors.otp.futures import ReplyFuture
-    from pollin_actors.otp.mailbox import Mailbox
+    from pollin_actors.otp.turns import Runnable
 
 __all__ = ["Executor", "Runtime", "Scheduler", "default_runtime"]
 
@@ -23,7 +23,7 @@ __all__ = ["Executor", "Runtime", "Scheduler", "default_runtime"]
 class Executor(Protocol):
     """Runs mailboxes."""
 
-    def submit(self, mailbox: Mailbox) -> None:
+    def submit(self, mailbox: Runnable) -> None:
         """Call ``mailbox.run()`` soon. Must neither block nor raise."""
         ...
 

@@ -23,7 +23,7 @@ from pollin_actors.otp.waiting import simulated_scheduler
 if TYPE_CHECKING:
     from pollin_actors.otp.cell import Cell
     from pollin_actors.otp.futures import ReplyFuture
-    from pollin_actors.otp.mailbox import Mailbox
+    from pollin_actors.otp.turns import Runnable
 
 __all__ = ["SimulatedScheduler", "SimulatedTimers", "Simulation", "VirtualClock"]
 
@@ -95,7 +95,7 @@ class SimulatedScheduler:
         self._choices = choices
         self._clock = clock
         self._timers = timers
-        self._runnable: list[Mailbox] = []
+        self._runnable: list[Runnable] = []
         self._stopped = False
         self.turns = 0
 
@@ -107,7 +107,7 @@ class SimulatedScheduler:
         self._runnable.clear()
         return True
 
-    def submit(self, mailbox: Mailbox) -> None:
+    def submit(self, mailbox: Runnable) -> None:
         if not self._stopped:
             self._runnable.append(mailbox)
 

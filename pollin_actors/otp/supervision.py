@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import pykka
@@ -16,7 +17,7 @@ from pollin_actors.otp.errors import IntensityExceeded, OtpError, StartFailed
 from pollin_actors.otp.exits import ExitReason, ExitRecord
 from pollin_actors.otp.futures import Later, ReplyFuture
 from pollin_actors.otp.intensity import Backoff, Intensity
-from pollin_actors.otp.mailbox import Item
+from pollin_actors.otp.items import Item
 
 if TYPE_CHECKING:
     from pollin_actors.otp.registry import Registry
@@ -159,7 +160,7 @@ class BaseSupervisor(Actor):
         self._stop_asked: list[ReplyFuture[None]] = []
         self._up: ReplyFuture[None] = ReplyFuture()
 
-    # -- for subclasses -----------------------------------------------------------------------------
+    # -- for subclasses ----------------------------------------------------------------------------
 
     def child_started(self, child: Child) -> None:
         """A child's ``on_start`` has returned."""
@@ -178,7 +179,7 @@ class BaseSupervisor(Actor):
         """Handle a call."""
         raise NotImplementedError
 
-    # -- calls ----------------------------------------------------------------------------------------
+    # -- calls -------------------------------------------------------------------------------------
 
     def on_receive(self, message: Any) -> Any:
         if self._ending is not None:
@@ -209,7 +210,7 @@ class BaseSupervisor(Actor):
             cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
         self._up._fail(self._cell.crash_error("crashed"))
 
-    # -- starting ---------------------------------------------------------------------------------------
+    # -- starting ----------------------------------------------------------------------------------
 
     @property
     def runtime(self) -> Runtime:
@@ -248,8 +249,9 @@ class BaseSupervisor(Actor):
             self._by_cell[actor._cell] = child
             attach(actor, self.runtime, mailbox, self._cell.mailbox)
         except Exception as error:
-            self._by_cell.pop(child.cell, None) if child.cell is not None else None
-            child.cell = None
+            if child.cell is not None:
+                self._by_cell.pop(child.cell, None)
+                child.cell = None
             self._start_failed(child, error)
 
     def _inherit(self, cell: Cell) -> bool:
@@ -281,7 +283,7 @@ class BaseSupervisor(Actor):
             asked._fail(failure)
         self.child_start_failed(child, failure)
 
-    # -- ends of children ---------------------------------------------------------------------------------
+    # -- ends of children --------------------------------------------------------------------------
 
     def _on_child_exited(self, cell: Cell, record: ExitRecord) -> None:
         child = self._by_cell.pop(cell, None)
@@ -301,10 +303,9 @@ class BaseSupervisor(Actor):
                 message=type(record.last_message).__name__,
                 exc_info=record.exception,
             )
-        if state is ChildState.STARTING and not cell.started:
-            if child.crashes == 0:
-                self._start_failed(child, record.exception)
-                return
+        if state is ChildState.STARTING and not cell.started and child.crashes == 0:
+            self._start_failed(child, record.exception)
+            return
         restart = child.spec.restart
         crashed = record.reason is ExitReason.CRASH
         if self._ending is None and (
@@ -328,7 +329,7 @@ class BaseSupervisor(Actor):
         for future in waiting:
             future._settle((None, None))
 
-    # -- restarting -----------------------------------------------------------------------------------------
+    # -- restarting --------------------------------------------------------------------------------
 
     def _restart(self, child: Child) -> None:
         child.crashes += 1
@@ -379,7 +380,7 @@ class BaseSupervisor(Actor):
         )
         self.end_with(self._record(ExitReason.SHUTDOWN, error))
 
-    # -- stopping -------------------------------------------------------------------------------------------
+    # -- stopping ----------------------------------------------------------------------------------
 
     def begin_stop(self, children: list[Child]) -> None:
         """Ask children to end; those that do not within their shutdown time are abandoned."""
@@ -399,9 +400,7 @@ class BaseSupervisor(Actor):
         for seconds, cells in by_time.items():
             if seconds is not None:
                 late = StopTimedOut(tuple(cells))
-                timer = self.runtime.timers.call_later(
-                    seconds, lambda late=late: mailbox.post_urgent(late)
-                )
+                timer = self.runtime.timers.call_later(seconds, partial(mailbox.post_urgent, late))
                 if len(cells) == 1:
                     self._by_cell[cells[0]].timer = timer
 
@@ -446,7 +445,7 @@ class BaseSupervisor(Actor):
         cell = self._cell
         return ExitRecord(cell.ref, reason, error, None, cell.generation, cell.started)
 
-    # -- counting ---------------------------------------------------------------------------------------------
+    # -- counting ----------------------------------------------------------------------------------
 
     @staticmethod
     def counts(children: list[Child]) -> ChildCounts:

@@ -7,7 +7,13 @@ from typing import Any, cast
 
 from pollin_actors.otp.actor import Ref, attach
 from pollin_actors.otp.child_spec import ChildSpec
-from pollin_actors.otp.errors import ActorDead, AlreadyStarted, ChildNotFound, InvalidSpec, StartFailed
+from pollin_actors.otp.errors import (
+    ActorDead,
+    AlreadyStarted,
+    ChildNotFound,
+    InvalidSpec,
+    StartFailed,
+)
 from pollin_actors.otp.exits import ExitReason
 from pollin_actors.otp.futures import Later, ReplyFuture
 from pollin_actors.otp.runtime import Runtime, default_runtime
@@ -62,7 +68,7 @@ class Supervisor(BaseSupervisor):
         self._to_stop: list[Child] = []
 
     @classmethod
-    def start(  # type: ignore[override]
+    def start(
         cls,
         children: Sequence[ChildSpec] = (),
         *,
@@ -106,11 +112,12 @@ class Supervisor(BaseSupervisor):
         if known is not None:
             raise AlreadyStarted(spec.id, known.ref)
         child = self._children[spec.id] = Child(spec)
-        child.started = asked = ReplyFuture()
+        asked: ReplyFuture[Any] = ReplyFuture()
+        child.started = asked
         self.begin_start(child)
         return Later(asked)
 
-    # -- starting in order --------------------------------------------------------------------------
+    # -- starting in order -------------------------------------------------------------------------
 
     def _advance(self) -> None:
         if self._to_start:
@@ -140,7 +147,7 @@ class Supervisor(BaseSupervisor):
         if mailbox is not None:
             mailbox.vacate(lambda: ActorDead(f"actor {name!r} has ended and is not restarted"))
 
-    # -- stopping in reverse --------------------------------------------------------------------------
+    # -- stopping in reverse -----------------------------------------------------------------------
 
     def stop_children(self) -> None:
         self._to_start = []

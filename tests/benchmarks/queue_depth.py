@@ -29,8 +29,7 @@ def main() -> None:
         keys = {}
         for depth, name in names.items():
             for _ in range(depth):
-                last = callbacks.push(name, Callback.new(request)).get().callback.id
-            keys[depth] = last
+                keys[depth] = callbacks.push(name, Callback.new(request)).get().callback.id
         ready: dict[int, list[Callback]] = {depth: [] for depth in DEPTHS}
         number = 500
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pollin_actors.otp import Actor, Later, Ref, ReplyFuture, Runtime
 from pollin_actors.otp.actor import attach
 from pollin_actors.otp.cell import Cell
-from pollin_actors.otp.mailbox import Mailbox
+from pollin_actors.otp.turns import Runnable
 
 
 class Refused(Exception):
@@ -63,7 +63,7 @@ class ManualScheduler:
     simulated = False
 
     def __init__(self) -> None:
-        self.submitted: list[Mailbox] = []
+        self.submitted: list[Runnable] = []
 
     def start(self) -> None:
         pass
@@ -71,7 +71,7 @@ class ManualScheduler:
     def stop(self, timeout: float = 5.0) -> bool:
         return True
 
-    def submit(self, mailbox: Mailbox) -> None:
+    def submit(self, mailbox: Runnable) -> None:
         self.submitted.append(mailbox)
 
     def caller_may_run(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -107,7 +108,9 @@ def test_many_threads_that_ask_for_one_new_name_get_one_actor() -> None:
             start = threading.Barrier(64)
             answers: list[Any] = []
 
-            def ask(name: Any = ("new", round_number), start: Any = start) -> None:
+            def ask(
+                name: Any = ("new", round_number), start: Any = start, answers: Any = answers
+            ) -> None:
                 start.wait(30)
                 answers.append(tree.ask(name, "hello").get())
 
@@ -190,7 +193,7 @@ def test_a_message_that_comes_while_the_child_is_passivated(simulation: Simulati
 
     tree.ask("a", 1).get()
     child = simulation.runtime.registry.whereis("a")
-    assert child is not None
+    assert isinstance(child, Ref)
     child._cell.actor.on_stop = lambda: late.append(tree.ask("a", "late"))
     simulation.advance(200)
     assert late[0].get() == "late"
@@ -208,9 +211,7 @@ def test_passivation_races_with_senders_on_real_threads() -> None:
             return [tree.ask("a", (sender, number)).get() for number in range(300)]
 
         results: list[Any] = []
-        threads = [
-            threading.Thread(target=lambda n=n: results.append(send(n))) for n in range(4)
-        ]
+        threads = [threading.Thread(target=lambda n=n: results.append(send(n))) for n in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -241,11 +242,11 @@ def test_start_and_terminate_children_by_ref_and_id(simulation: Simulation) -> N
     tree = Tree(simulation.runtime)
     ask = tree.supervisor.ask
     spec = ChildSpec(id=1, name="named", start=Echo, restart="temporary")
-    ref = ask(StartChild(spec)).get()
+    ref: Any = ask(StartChild(spec)).get()
     with pytest.raises(AlreadyStarted) as caught:
         ask(StartChild(spec)).get()
-    assert caught.value.ref is ref
-    other = ask(StartChild(ChildSpec(id=2, start=Echo))).get()
+    assert (caught.value.ref is ref) is True
+    other: Any = ask(StartChild(ChildSpec(id=2, start=Echo))).get()
     ask(TerminateChild(ref)).get()
     ask(TerminateChild(2)).get()
     assert not ref.is_alive()
@@ -261,7 +262,7 @@ def test_children_are_stopped_in_parallel_under_one_deadline() -> None:
         for number, seconds in enumerate((1.0, 1.0, 5.0)):
             end: ReplyFuture[None] = ReplyFuture()
             ends.append(end)
-            simulation.timers.call_later(seconds, lambda end=end: end._settle((None, None)))
+            simulation.timers.call_later(seconds, partial(end._settle, (None, None)))
 
             class Slow(MayBlock):
                 end_after = end

@@ -39,7 +39,7 @@ def test_of_many_threads_that_settle_one_wins() -> None:
         start = threading.Barrier(4)
         won: list[int] = []
 
-        def settle(number: int, future: ReplyFuture[int] = future, start: Any = start) -> None:
+        def settle(number: int, future: Any = future, start: Any = start, won: Any = won) -> None:
             start.wait(10)
             if future._settle((number, None)):
                 won.append(number)
@@ -169,12 +169,12 @@ def test_derived_futures_can_be_awaited(settle_first: bool) -> None:
     """map, filter, join and reduce, with sources settled before or in another thread."""
     one: ReplyFuture[Any] = ReplyFuture()
     two: ReplyFuture[Any] = ReplyFuture()
-    derived = [
-        one.map(len),
+    derived: list[ReplyFuture[Any]] = [
+        one.map(lambda value: len(value)),
         one.filter(lambda x: x > 1),
         one.join(two),
         one.reduce(lambda a, b: a + b),
-        one.join(two).map(len),
+        one.join(two).map(lambda both: len(list(both))),
     ]
 
     def settle() -> None:
@@ -221,7 +221,12 @@ def test_a_callback_on_a_derived_future() -> None:
 
 def test_a_derived_future_cannot_be_set() -> None:
     derived = DerivedFuture((), lambda values: values)
-    for attempt in (derived.set, derived.set_exception, lambda: derived.set_get_hook(lambda t: [])):
+    attempts: list[Any] = [
+        derived.set,
+        derived.set_exception,
+        lambda: derived.set_get_hook(lambda timeout: []),
+    ]
+    for attempt in attempts:
         with pytest.raises(AlreadySettled):
             attempt()
 

@@ -23,7 +23,7 @@ from pollin_actors.otp import (
     Supervisor,
 )
 from pollin_actors.otp.actor import attach
-from pollin_actors.otp.mailbox import Item
+from pollin_actors.otp.items import Item
 from tests.interrupts import interrupt_at_every_bytecode
 from tests.otp.actors import Echo, ManualScheduler, begin, in_thread, manual_runtime
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from typing import Any, ClassVar
 
 import pykka
@@ -22,7 +23,7 @@ from pollin_actors.otp import (
     Runtime,
     Simulation,
 )
-from pollin_actors.otp.mailbox import TURNS, Item
+from pollin_actors.otp.items import TURNS, Item
 from tests.otp.actors import Echo, MayBlock, Refused, begin, in_thread, manual_runtime
 
 
@@ -100,7 +101,7 @@ def test_each_turn_runs_in_the_actors_own_context() -> None:
     scheduler.run_all()
     variable.set("the caller's")
     assert ref.ask(variable.get) == "unset"
-    ref.ask(lambda: variable.set("the actor's") and None)
+    ref.ask(lambda: [variable.set("the actor's")])
     assert ref.ask(variable.get) == "the actor's"
     assert variable.get() == "the caller's"
 
@@ -183,7 +184,9 @@ def test_a_dead_actor_answers_at_once() -> None:
     assert issubclass(ActorDead, pykka.ActorDeadError)
 
 
-def test_an_ask_between_the_look_and_the_close_is_answered() -> None:
+def test_an_ask_between_the_look_and_the_close_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Pykka's trap: the asker looks, the actor stops, the message is put and never answered."""
     runtime, scheduler = manual_runtime()
     ref = begin(MayBlock(), runtime)
@@ -203,14 +206,8 @@ def test_an_ask_between_the_look_and_the_close_is_answered() -> None:
             assert stopping.get(timeout=0)
         return found
 
-    type(mailbox)._dead_error, before = (
-        lambda self, cell: look_then_end(cell),  # type: ignore[method-assign]
-        type(mailbox)._dead_error,
-    )
-    try:
-        future = ref.ask("hello", block=False)
-    finally:
-        type(mailbox)._dead_error = before  # type: ignore[method-assign]
+    monkeypatch.setattr(type(mailbox), "_dead_error", lambda self, cell: look_then_end(cell))
+    future = ref.ask("hello", block=False)
     with pytest.raises(ActorDead):
         future.get(timeout=0)
 
@@ -310,6 +307,7 @@ def test_a_blocking_actor_has_a_thread_of_its_own_that_ends_with_it() -> None:
 
     ref = Own.start()
     thread = ref.ask("which thread")
+    assert isinstance(thread, threading.Thread)
     assert thread.name.startswith("Own-")
     assert ref.ask("which thread") is thread
     ref.stop()
@@ -377,7 +375,7 @@ def test_every_ask_is_answered_or_fails(seed: int, operations: list[str]) -> Non
 
 
 def test_asks_race_with_a_stop_on_real_threads() -> None:
-    """Many rounds: whoever asks while the actor stops gets an answer or ActorDead, never nothing."""
+    """Many rounds: whoever asks while the actor stops gets an answer or ActorDead."""
     runtime = Runtime().start()
     try:
         for _ in range(60):
@@ -394,7 +392,7 @@ def test_asks_race_with_a_stop_on_real_threads() -> None:
             for thread in threads:
                 thread.start()
             start.wait(10)
-            assert in_thread(lambda ref=ref: ref.stop(timeout=10)) in (True, False)
+            assert in_thread(partial(ref.stop, timeout=10)) in (True, False)
             for thread in threads:
                 thread.join(10)
             for future in futures:

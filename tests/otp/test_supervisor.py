@@ -94,9 +94,7 @@ def test_a_factory_that_raises_is_a_child_that_does_not_start(simulation: Simula
 
     log: list[Any] = []
     with pytest.raises(StartFailed, match="LookupError"):
-        Supervisor.start(
-            [spec(log, "a"), spec(log, "b", start=broken)], runtime=simulation.runtime
-        )
+        Supervisor.start([spec(log, "a"), spec(log, "b", start=broken)], runtime=simulation.runtime)
     assert log == [("start", "a"), ("stop", "a")]
 
 
@@ -380,9 +378,7 @@ def test_a_stubborn_child_is_abandoned_and_reported() -> None:
 
 
 def test_crashes_and_restarts_are_logged(simulation: Simulation) -> None:
-    supervisor = Supervisor.start(
-        [spec([], "a")], max_restarts=1, runtime=simulation.runtime
-    )
+    supervisor = Supervisor.start([spec([], "a")], max_restarts=1, runtime=simulation.runtime)
     with capture_logs() as logs:
         crash(simulation, "a")
         crash(simulation, "a")

@@ -1,0 +1,64 @@
+"""What lies in a mailbox, and which mailboxes a thread runs next."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from pollin_actors.otp.cell import Cell
+from pollin_actors.otp.futures import ReplyFuture
+
+if TYPE_CHECKING:
+    from pollin_actors.otp.turns import Runnable
+
+__all__ = ["TURNS", "Item", "StopRequest", "pending"]
+
+TURNS = 64
+"""How many turns a thread gives to one mailbox before others get theirs."""
+
+
+class StopRequest:
+    """The message behind ``ref.stop()``: it waits its turn in the queue, as in Pykka."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "StopRequest()"
+
+
+class Item:
+    """A queued message."""
+
+    __slots__ = ("cell", "deadline", "future", "message")
+
+    def __init__(
+        self,
+        message: Any,
+        future: ReplyFuture[Any] | None,
+        cell: Cell | None,
+        deadline: float | None,
+    ) -> None:
+        self.message = message
+        self.future = future
+        # Sent to this incarnation only; None: sent to the name, for whoever bears it.
+        self.cell = cell
+        self.deadline = deadline
+
+    def fail(self, error: BaseException) -> None:
+        """It will not be handled. Whoever asked for a stop has got what they wanted."""
+        if self.future is not None:
+            if self.message.__class__ is StopRequest:
+                self.future._settle((None, None))
+            else:
+                self.future._fail(error)
+
+
+class _Pending(threading.local):
+    """Mailboxes that the turn on this thread has sent to; this thread runs them next."""
+
+    def __init__(self) -> None:
+        self.mailboxes: deque[Runnable] = deque()
+
+
+pending = _Pending()
