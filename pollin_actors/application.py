@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from enum import StrEnum
 from functools import partial
 from types import TracebackType
@@ -112,7 +112,6 @@ class Application:
         self._root: Ref[Supervisor] | None = None
         self._registry: Registry | None = None
         self._endpoints_mailbox: Mailbox | None = None
-        self._on_demand: Callable[[Mailbox], None] = _nobody
         self.endpoints = Endpoints(self._endpoints)
         self.callbacks = Callbacks(self._refuse_lookup, self._new_mailbox)
         _applications.add(self)
@@ -178,6 +177,8 @@ class Application:
             raise ForkedProcess
         if self._state is State.STOPPING:
             raise NotRunning(self._state, "stop() was interrupted: call it again, then start()")
+        if self._state is State.FAILED:
+            self._tear_down(State.STOPPED)
         settings = self.settings
         runtime = self._given_runtime
         if runtime is None:
@@ -194,8 +195,13 @@ class Application:
 
     def _build(self, runtime: Runtime) -> None:
         settings, backend = self.settings, self.backend
-        registry = self._registry = Registry(runtime)
-        self._endpoints_mailbox = runtime.registry.mailbox(ENDPOINTS)
+        endpoints_mailbox = self._endpoints_mailbox = runtime.registry.mailbox(ENDPOINTS)
+
+        def on_demand(mailbox: Mailbox) -> None:
+            # An ask, although nobody waits: the sender may run the whole start itself.
+            endpoints_mailbox.ask(Locate(str(mailbox.name)))
+
+        registry = self._registry = Registry(runtime, on_demand)
 
         def callback_spec(endpoint_id: Hashable) -> ChildSpec:
             return ChildSpec(
@@ -205,13 +211,6 @@ class Application:
                 restart="transient",
             )
 
-        endpoints_mailbox = self._endpoints_mailbox
-
-        def on_demand(mailbox: Mailbox) -> None:
-            # An ask, although nobody waits: the sender may run the whole start itself.
-            endpoints_mailbox.ask(Locate(str(mailbox.name)))
-
-        self._on_demand = on_demand
         tree = [
             ChildSpec(
                 id="callbacks",
@@ -238,7 +237,10 @@ class Application:
                 start=lambda: Supervisor(self._children),
             ),
         ]
-        self._root = Supervisor.start(tree, runtime=runtime)
+        root = Supervisor(tree)
+        # Held before anything runs: whatever interrupts the start, there is something to stop.
+        self._root = root.begin(runtime)
+        root.wait_until_up()
         self._state = State.RUNNING
         self.callbacks._find = registry.find
         self._root.monitor().add_done_callback(self._root_ended)
@@ -306,6 +308,8 @@ class Application:
             self._registry.close(lambda: self._refusal())
         if self._endpoints_mailbox is not None:
             self._endpoints_mailbox.close(lambda: self._refusal())
+        if self._runtime is not None and self._given_runtime is None:
+            self._runtime.registry.close(lambda: self._refusal())
 
     # -- actors of the user's own ------------------------------------------------------------------
 
@@ -363,7 +367,7 @@ class Application:
             raise self._refusal()
         if not isinstance(endpoint_id, str) or not endpoint_id:
             raise InvalidValue("endpoint_id", "the id of an endpoint, a str", repr(endpoint_id))
-        return registry.mailbox(endpoint_id, self._on_demand)
+        return registry.mailbox(endpoint_id)
 
     def _refuse_lookup(self, endpoint_id: Hashable) -> Mailbox | None:
         self._check()
@@ -384,10 +388,10 @@ class Application:
 
     def _forked(self) -> None:
         """In a forked child: none of our threads is there, nothing here can ever answer."""
-        if self._state is State.NEW or self._state is State.STOPPED:
+        self._guard = Guard()  # a thread that held it is not here
+        if self._runtime is None:
             return
         self._state = State.FORKED
-        self._guard = Guard()
         self.callbacks._find = self._refuse_lookup
         registry, runtime = self._registry, self._runtime
         self._registry = self._endpoints_mailbox = None
@@ -405,10 +409,6 @@ def _check_declared(endpoints: tuple[Endpoint, ...]) -> None:
         if endpoint.id in seen:
             raise InvalidValue("endpoints", "ids that differ", repr(endpoint.id))
         seen.add(endpoint.id)
-
-
-def _nobody(mailbox: Mailbox) -> None:
-    """The application is not running: nobody is started."""
 
 
 _applications: weakref.WeakSet[Application] = weakref.WeakSet()

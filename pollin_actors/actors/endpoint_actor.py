@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import structlog
 
@@ -13,11 +14,15 @@ from pollin_actors.backends.interface import Backend
 from pollin_actors.errors import EndpointNotFound, InvalidValue, PollinError
 from pollin_actors.messages import (
     ENDPOINT_OPERATIONS,
+    CreateEndpoint,
     DeleteEndpoint,
     FindEndpoint,
     Sweep,
 )
 from pollin_actors.otp import Actor, EnsureChild, Later, Registry, ReplyFuture, TerminateChild
+
+if TYPE_CHECKING:
+    from pollin_actors.otp.cell import Cell
 
 __all__ = ["EndpointActor", "Locate"]
 
@@ -37,6 +42,9 @@ class Locate(NamedTuple):
 
 class SweepDue(NamedTuple):
     """Urgent, to itself: time to remove what has expired."""
+
+    cell: Cell
+    """The incarnation whose timer it was."""
 
 
 class EndpointActor(Actor):
@@ -64,9 +72,16 @@ class EndpointActor(Actor):
         self._supervisor = supervisor
         self._sweep_interval = sweep_interval
         self._cancel_sweep: Callable[[], None] | None = None
+        # How many endpoints were created: an older answer of the backend may not know of them.
+        self._creations = 0
 
     def on_start(self) -> None:
         self._sweep_later()
+        # An earlier incarnation may have crashed while senders waited to be located.
+        for name in self._registry.names():
+            mailbox = self._registry.find(name)
+            if mailbox is not None and mailbox.queue and mailbox.cell is None:
+                self._locate(str(name))
 
     def on_stop(self) -> None:
         if self._cancel_sweep is not None:
@@ -82,9 +97,11 @@ class EndpointActor(Actor):
         kind = message.__class__
         if kind is Locate:
             return self._locate(message.endpoint_id)
+        if kind is CreateEndpoint:
+            self._creations += 1
         if kind is DeleteEndpoint:
             reply = self._execute(message)
-            self._then(reply, lambda _: self._forget(message.endpoint_id))
+            self._then(reply, partial(self._deleted, message.endpoint_id, self._creations), _log)
         elif kind in ENDPOINT_OPERATIONS:
             reply = self._execute(message)
         elif kind is Identify:
@@ -103,27 +120,35 @@ class EndpointActor(Actor):
     # -- endpoints come and go ---------------------------------------------------------------------
 
     def _locate(self, endpoint_id: str) -> None:
+        failed = partial(self._fail_senders, endpoint_id)
         try:
             found = self._execute(FindEndpoint(endpoint_id))
         except PollinError as error:
-            self._fail_senders(endpoint_id, error)
+            failed(error)
             return
-        self._then(found, lambda endpoint: self._located(endpoint_id, endpoint))
+        self._then(found, partial(self._located, endpoint_id, self._creations), failed)
 
-    def _located(self, endpoint_id: str, endpoint: Any) -> None:
-        if endpoint is None:
+    def _located(self, endpoint_id: str, creations: int, endpoint: Any) -> None:
+        if endpoint is None and creations != self._creations:
+            self._locate(endpoint_id)  # it may have been created since we asked
+        elif endpoint is None:
             self._forget(endpoint_id)
         elif endpoint_id in self._registry:
             self._tell_supervisor(EnsureChild(endpoint_id))
+
+    def _deleted(self, endpoint_id: str, creations: int, existed: Any) -> None:
+        if creations != self._creations:
+            self._locate(endpoint_id)
+        else:
+            self._forget(endpoint_id)
 
     def _forget(self, endpoint_id: str) -> None:
         self._registry.give_up(endpoint_id, lambda: EndpointNotFound(endpoint_id))
         self._tell_supervisor(TerminateChild(endpoint_id))
 
     def _fail_senders(self, endpoint_id: str, error: PollinError) -> None:
-        mailbox = self._registry.find(endpoint_id)
-        if mailbox is not None:
-            mailbox.fail_queued(lambda: error)
+        # Nobody knows whether it exists: its senders get the error, its name is not kept.
+        self._registry.give_up(endpoint_id, lambda: error)
 
     def _tell_supervisor(self, message: Any) -> None:
         runtime = self._cell.mailbox.runtime
@@ -131,26 +156,31 @@ class EndpointActor(Actor):
         # An ask, although nobody waits: then the thread that runs us may run the supervisor too.
         runtime.registry.ask(self._supervisor, message, timeout=None)
 
-    def _then(self, reply: Any, action: Callable[[Any], None]) -> None:
+    def _then(
+        self, reply: Any, action: Callable[[Any], None], failed: Callable[[PollinError], None]
+    ) -> None:
         """Act on a backend's reply, now or, in a turn of its own, when it comes."""
         if isinstance(reply, concurrent.futures.Future):
             reply = Later(reply).future
         if not isinstance(reply, ReplyFuture):
             action(reply)
             return
-        mailbox = self._cell.mailbox
-        reply.add_done_callback(lambda done: mailbox.post_urgent(Answered(done, action)))
+        cell = self._cell
+        reply.add_done_callback(
+            lambda done: cell.mailbox.post_urgent(Answered(cell, done, action, failed))
+        )
 
     # -- sweeping ----------------------------------------------------------------------------------
 
     def on_info(self, message: Any) -> None:
         if isinstance(message, SweepDue):
-            self._sweep()
-        elif isinstance(message, Answered):
+            if message.cell is self._cell:
+                self._sweep()
+        elif isinstance(message, Answered) and message.cell is self._cell:
             try:
                 value = message.reply.get(timeout=0)
             except PollinError as error:
-                log.warning("backend.failed", error=str(error))
+                message.failed(error)
             else:
                 message.action(value)
 
@@ -159,22 +189,25 @@ class EndpointActor(Actor):
         assert runtime is not None
         mailbox = self._cell.mailbox
         timer = runtime.timers.call_later(
-            self._sweep_interval, lambda: mailbox.post_urgent(SweepDue())
+            self._sweep_interval, lambda: mailbox.post_urgent(SweepDue(self._cell))
         )
         self._cancel_sweep = timer.cancel
 
     def _sweep(self) -> None:
         try:
-            self._then(self._execute(Sweep(SWEEP_LIMIT)), self._swept)
+            self._then(self._execute(Sweep(SWEEP_LIMIT)), self._swept, self._sweep_failed)
         except PollinError as error:
-            log.warning("backend.failed", error=str(error))
-            self._sweep_later()
+            self._sweep_failed(error)
+
+    def _sweep_failed(self, error: PollinError) -> None:
+        _log(error)
+        self._sweep_later()
 
     def _swept(self, expired: int) -> None:
         if expired:
             log.info("callback.expired", count=expired)
         if expired >= SWEEP_LIMIT:
-            self._cell.mailbox.post_urgent(SweepDue())
+            self._cell.mailbox.post_urgent(SweepDue(self._cell))
         else:
             self._sweep_later()
 
@@ -182,5 +215,13 @@ class EndpointActor(Actor):
 class Answered(NamedTuple):
     """Urgent, to itself: a backend has answered."""
 
+    cell: Cell
+    """The incarnation that waits for it."""
+
     reply: ReplyFuture[Any]
     action: Callable[[Any], None]
+    failed: Callable[[PollinError], None]
+
+
+def _log(error: PollinError) -> None:
+    log.warning("backend.failed", error=str(error))

@@ -123,7 +123,7 @@ class CallbackQueue:
         """Whether the endpoint was deleted: nothing brings this queue back."""
         return self.pending is _DELETED
 
-    # -- one callback ---------------------------------------------------------------------------
+    # -- one callback ------------------------------------------------------------------------------
 
     def push(self, message: messages.Push, time_ns: Clock) -> PushResult:
         if self.pending is not None:
@@ -247,7 +247,7 @@ class CallbackQueue:
         self.pending = None
         return changed
 
-    # -- many callbacks -------------------------------------------------------------------------
+    # -- many callbacks ----------------------------------------------------------------------------
 
     def count(self, message: messages.Count, time_ns: Clock) -> int:
         self._begin(time_ns)
@@ -306,7 +306,7 @@ class CallbackQueue:
         self.settle()
         return removed
 
-    # -- the endpoint ---------------------------------------------------------------------------
+    # -- the endpoint ------------------------------------------------------------------------------
 
     def update_endpoint(self, message: messages.UpdateEndpoint, time_ns: Clock) -> Endpoint:
         self._begin(time_ns)
@@ -326,7 +326,7 @@ class CallbackQueue:
         self.ids = IdMemory()
         return True
 
-    # -- expiry ---------------------------------------------------------------------------------
+    # -- expiry ------------------------------------------------------------------------------------
 
     def has_expired(self, now: int) -> bool:
         """Say whether :meth:`sweep` may find something. It may be asked outside the guard."""

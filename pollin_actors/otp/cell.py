@@ -34,8 +34,7 @@ class Status(IntEnum):
     """Attached to its runtime; ``on_start`` has not returned yet."""
     RUNNING = 2
     STOPPING = 3
-    """Its exit has begun: no message will be handled any more."""
-    DEAD = 4
+    """Its exit has begun, and may be over: no message will be handled any more."""
 
 
 class ExitRequest(NamedTuple):
@@ -90,6 +89,7 @@ class Cell:
         "caller_runs",
         "constant_time",
         "context",
+        "ends",
         "exit",
         "generation",
         "handle",
@@ -140,6 +140,8 @@ class Cell:
             actor._receive if actor.takes_proxies else actor.on_receive
         )
         self.exit: ExitRecord | None = None
+        # The records of all who ended it, an abandoner and its own thread: the first one counts.
+        self.ends: list[ExitRecord] = []
         self.laters: dict[ReplyFuture[Any], None] | None = None
         self.monitors: list[ReplyFuture[ExitRecord]] = []
         self.supervisor: Mailbox | None = None
@@ -178,12 +180,15 @@ class Cell:
     def answer_later(self, reply: ReplyFuture[Any], later: Later) -> None:
         """Let ``reply`` get the outcome of ``later.future``."""
         inner = later.future
-        reply._via = inner
         if not later.detached:
             if self.laters is None:
                 self.laters = {}
             self.laters[reply] = None
         inner._add_waiter(_Forward(self, reply, inner))
+        # Only now: an interrupt before this finds a reply that nobody else will give.
+        reply._via = inner
+        if self.ends and not later.detached:
+            reply._fail(self.crash_error("ended before it answered"))
         # Somebody may wait for this reply already, and the inner future may be theirs to settle.
         target = inner._target
         waiting = target.cell if target is not None else None
@@ -202,20 +207,35 @@ class Cell:
     def begin_exit(self, record: ExitRecord) -> None:
         """From here on nothing more is handled; the hooks have yet to run."""
         self.caller_runs = False
-        self.exit = record
+        if self.exit is None:
+            self.exit = record
         self.status = Status.STOPPING
-        self.actor._unregister()
+        self._say_stopped()
+
+    def _say_stopped(self) -> None:
+        actor = self.actor
+        if actor is not None:
+            actor._unregister()
         self.stopped.set()
 
-    def finish(self) -> None:
+    @property
+    def record(self) -> ExitRecord | None:
+        """The exit record, once it has ended."""
+        return self.ends[0] if self.ends else None
+
+    def finish(self, record: ExitRecord | None = None) -> None:
         """The hooks have run: tell everybody. What an interrupt leaves undone is done again."""
-        record, mailbox = self.exit, self.mailbox
+        mailbox = self.mailbox
+        record = record if record is not None else self.exit
         if record is None or self.told:
             if mailbox.ending is self:
                 mailbox.ending = None
             return
         mailbox.ending = self
-        self.status = Status.DEAD
+        self._say_stopped()
+        # One step decides, whoever else is at it: its own thread, and a supervisor that gives up.
+        self.ends.append(record)
+        record = self.ends[0]
         if self.laters:
             for reply in tuple(self.laters):
                 reply._fail(self.crash_error("ended before it answered"))
@@ -240,13 +260,20 @@ class Cell:
         """A future of the exit record; settled at once if there is one."""
         future: ReplyFuture[ExitRecord] = ReplyFuture()
         self.monitors.append(future)
-        if self.status is Status.DEAD:
-            future._settle((self.exit, None))
+        if self.ends:
+            future._settle((self.ends[0], None))
         return future
+
+    def log_failure(self, error: BaseException) -> None:
+        """Let the actor log what it failed on; one that was abandoned has nothing to say."""
+        actor = self.actor
+        if actor is not None:
+            actor._log_failure(error)
 
     def crash_error(self, text: str) -> ActorDead:
         """What an asker gets whose answer an exit has taken away."""
-        cause = self.exit.exception if self.exit is not None else None
+        record = self.record or self.exit
+        cause = record.exception if record is not None else None
         if cause is None:
             return self.dead(text)
         error = ActorCrashed(f"{self.ref} {text}: it crashed on {cause!r}")

@@ -92,7 +92,7 @@ class DynamicSupervisor(BaseSupervisor):
         if isinstance(message, EnsureChild):
             return self._ensure(message.name)
         if isinstance(message, StartChild):
-            return self._start_child(message.spec)
+            return self._start_child(self.check_spec(message.spec))
         if isinstance(message, TerminateChild):
             return self.terminate(self._find(message.child))
         if isinstance(message, WhichChildren):
@@ -120,13 +120,12 @@ class DynamicSupervisor(BaseSupervisor):
         known = self._by_name.get(name)
         if known is not None:
             cell = known.cell
-            ended = cell is not None and cell.status is Status.DEAD and cell.exit is not None
-            if not ended or known.state is not ChildState.RUNNING:
+            record = cell.record if cell is not None else None
+            if record is None or known.state is not ChildState.RUNNING:
                 return  # it is being started, restarted or stopped
-            if cell is not None and cell.exit is not None:
-                if cell.exit.reason is ExitReason.CRASH:
-                    return  # its exit record is on the way, and counts
-                self._by_cell.pop(cell, None)
+            if record.reason is ExitReason.CRASH:
+                return  # its exit record is on the way, and counts
+            self._by_cell.pop(cell, None)  # type: ignore[arg-type]
             self._forget(known)
         self._begin(Child(self._spec_for(name)))
 
@@ -152,9 +151,11 @@ class DynamicSupervisor(BaseSupervisor):
         mailbox = self.registry.find(name) if name is not None else None
         if mailbox is not None:
             mailbox.fail_queued(lambda: error)
+            if mailbox.on_demand is None:
+                self.registry.give_up(name)
 
     def _find(self, child: Hashable) -> Child:
-        named = self._by_name.get(child)
+        named = self._by_name.get(child) if isinstance(child, Hashable) else None
         if named is not None:
             return named
         for known in self._children:
@@ -177,7 +178,7 @@ class DynamicSupervisor(BaseSupervisor):
             if cell is None or child.state is not ChildState.RUNNING:
                 continue
             mailbox = cell.mailbox
-            if mailbox.used or mailbox.queue:
+            if mailbox.used or mailbox.queue or cell.laters:
                 mailbox.used = False
             else:
                 mailbox.post_urgent(ExitRequest(cell, ExitReason.NORMAL, only_if_idle=True))
@@ -192,7 +193,11 @@ class DynamicSupervisor(BaseSupervisor):
             return
         name = child.spec.name
         mailbox = self.registry.find(name) if name is not None else None
-        if mailbox is not None and mailbox.queue and mailbox.on_demand is not None:
+        if mailbox is None or mailbox.cell is not None:
+            return
+        if mailbox.on_demand is None:
+            self.registry.give_up(name)  # nothing is kept of a child that is gone
+        elif mailbox.queue:
             self._ensure(name)
 
     def _forget(self, child: Child) -> None:

@@ -30,7 +30,7 @@ class StopRequest:
 class Item:
     """A queued message."""
 
-    __slots__ = ("cell", "deadline", "future", "message")
+    __slots__ = ("cell", "deadline", "done", "future", "message")
 
     def __init__(
         self,
@@ -44,9 +44,11 @@ class Item:
         # Sent to this incarnation only; None: sent to the name, for whoever bears it.
         self.cell = cell
         self.deadline = deadline
+        self.done = False
 
     def fail(self, error: BaseException) -> None:
         """It will not be handled. Whoever asked for a stop has got what they wanted."""
+        self.done = True
         if self.future is not None:
             if self.message.__class__ is StopRequest:
                 self.future._settle((None, None))

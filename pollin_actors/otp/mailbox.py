@@ -61,9 +61,11 @@ class Mailbox(Runnable):
                             self._own_turn(owner, message, future, timeout, turn is None)
                             if self.token is token:
                                 self.current = None
+                            # Read by who holds the token: the next holder's is another thread's.
+                            followed, self.followed = self.followed, False
                             token.release()
-                            if self.queue or self.urgent or self.followed:
-                                self._after_turn()
+                            if self.queue or self.urgent or followed:
+                                self._after_turn(followed, turn is None)
                             return future
                         token.release()
                 except BaseException as error:
@@ -142,7 +144,7 @@ class Mailbox(Runnable):
 
     def _enqueue(self, item: Item) -> None:
         try:
-            if self.bound is not None and item.future is not None and len(self.queue) >= self.bound:
+            if self.bound is not None and item.future is not None and self._is_full(item):
                 item.future._fail(self._full())
                 return
             error = self._dead_error(item.cell)
@@ -169,6 +171,10 @@ class Mailbox(Runnable):
         if cell is not None and cell.stopped.is_set():
             return cell.dead()
         return None
+
+    def _is_full(self, item: Item) -> bool:
+        stops = item.message.__class__ is StopRequest  # always welcome
+        return self.bound is not None and len(self.queue) >= self.bound and not stops
 
     def _full(self) -> MailboxFull:
         return MailboxFull(
@@ -203,6 +209,7 @@ class Mailbox(Runnable):
         self.runtime = runtime
         self.executor = executor
         self.vacant = None
+        self.parent = cell.supervisor
         if cell.supervises and isinstance(self.urgent, list):
             self.urgent = deque(self.urgent)
         if self.persistent:
@@ -212,6 +219,8 @@ class Mailbox(Runnable):
         cell.mailbox = self
         cell.status = Status.STARTING
         self.cell = cell
+        # An earlier incarnation's executor may have been told, and be gone.
+        self.scheduled = False
         self.schedule()
 
     def vacate(self, error: Callable[[], BaseException]) -> None:
@@ -237,13 +246,14 @@ class Mailbox(Runnable):
         A new token shuts that thread out: when its turn ends, it finds that nothing here is its
         own any more. What it answers then comes too late.
         """
-        if cell.status is Status.DEAD:
+        if cell.record is not None:
             return
         cell.unstopped = True
         current = self.current
         self.token = threading.RLock()
         self.current = None
-        cell.begin_exit(ExitRecord(cell.ref, ExitReason.UNSTOPPED, generation=cell.generation))
+        record = ExitRecord(cell.ref, ExitReason.UNSTOPPED, generation=cell.generation)
+        cell.begin_exit(record)
         if current.__class__ is Item:
             current.fail(cell.dead("was abandoned: it did not end within its shutdown time"))
-        cell.finish()
+        cell.finish(record)

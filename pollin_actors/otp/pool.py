@@ -10,6 +10,7 @@ import itertools
 import os
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -108,9 +109,10 @@ class ThreadPool:
             self._stopping = True
             threads = set(self._threads)
         self._tasks.put(None)
+        until = time.monotonic() + timeout
         for thread in threads:
             if thread is not threading.current_thread():
-                thread.join(timeout)
+                thread.join(max(until - time.monotonic(), 0.0))
         return not any(t.is_alive() for t in threads if t is not threading.current_thread())
 
     def _ensure_spare(self) -> None:

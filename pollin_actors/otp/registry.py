@@ -22,10 +22,19 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """Unique names for the actors of one runtime."""
+    """Unique names for the actors of one runtime.
 
-    def __init__(self, runtime: Runtime) -> None:
+    Args:
+        runtime: where the actors live.
+        on_demand: called with the mailbox of a name when a message comes and nobody bears it; it
+            should have an actor started. May be called more often than needed.
+    """
+
+    def __init__(
+        self, runtime: Runtime, on_demand: Callable[[Mailbox], None] | None = None
+    ) -> None:
         self.runtime = runtime
+        self._on_demand = on_demand
         self._mailboxes: dict[Hashable, Mailbox] = {}
         self._closed: Callable[[], BaseException] | None = None
         # The hot path of every call by name.
@@ -48,15 +57,14 @@ class Registry:
 
         Args:
             name: anything hashable but None.
-            on_demand: called with the mailbox when a message comes and nobody bears the name; it
-                should have an actor started. May be called more often than needed.
+            on_demand: for this name, instead of the registry's own.
         """
         found = self._mailboxes.get(name)
         if found is not None:
             return found
         fresh = Mailbox(name)
         fresh.runtime = self.runtime
-        fresh.on_demand = on_demand
+        fresh.on_demand = on_demand if on_demand is not None else self._on_demand
         if self._closed is not None:
             fresh.close(self._closed)
         found = self._mailboxes.setdefault(name, fresh)

@@ -81,8 +81,9 @@ class Runtime:
         _runtimes.add(self)
 
     def start(self) -> Runtime:
-        """Start the first thread. Starting twice is harmless."""
+        """Start the first threads. Starting twice is harmless."""
         self.scheduler.start()
+        self.timers.start()
         return self
 
     def stop(self, timeout: float = 5.0) -> bool:

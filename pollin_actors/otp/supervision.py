@@ -11,15 +11,22 @@ import pykka
 import structlog
 
 from pollin_actors.otp.actor import Actor, attach
-from pollin_actors.otp.cell import Cell, ChildExited, ChildStarted, ExitRequest, Status
+from pollin_actors.otp.cell import Cell, ChildExited, ChildStarted, ExitRequest
 from pollin_actors.otp.child_spec import ChildSpec
-from pollin_actors.otp.errors import IntensityExceeded, OtpError, StartFailed
+from pollin_actors.otp.errors import (
+    ActorDead,
+    IntensityExceeded,
+    InvalidSpec,
+    OtpError,
+    StartFailed,
+)
 from pollin_actors.otp.exits import ExitReason, ExitRecord
 from pollin_actors.otp.futures import Later, ReplyFuture
 from pollin_actors.otp.intensity import Backoff, Intensity
 from pollin_actors.otp.items import Item
 
 if TYPE_CHECKING:
+    from pollin_actors.otp.mailbox import Mailbox
     from pollin_actors.otp.registry import Registry
     from pollin_actors.otp.runtime import Runtime
     from pollin_actors.otp.timers import Timer
@@ -101,6 +108,9 @@ class StopTimedOut(NamedTuple):
 class RestartDue(NamedTuple):
     """Urgent, to itself: the back-off of a child is over, or its failed start is tried again."""
 
+    cell: Cell
+    """The incarnation of the supervisor whose child it is."""
+
     child: Child
 
 
@@ -157,8 +167,8 @@ class BaseSupervisor(Actor):
         self._restarts: list[float] = []
         self._by_cell: dict[Cell, Child] = {}
         self._ending: ExitRecord | None = None
-        self._stop_asked: list[ReplyFuture[None]] = []
         self._up: ReplyFuture[None] = ReplyFuture()
+        self._cell.monitor().add_done_callback(self._ended)
 
     # -- for subclasses ----------------------------------------------------------------------------
 
@@ -195,20 +205,34 @@ class BaseSupervisor(Actor):
             for cell in message.cells:
                 self._give_up_on(cell)
         elif isinstance(message, RestartDue):
-            self._restart_due(message.child)
+            if message.cell is self._cell:
+                self._restart_due(message.child)
         elif isinstance(message, ExitRequest):
             if message.cell is self._cell:
                 self.end_with(self._record(message.reason))
         elif isinstance(message, Item):
             if message.future is not None:
-                self._stop_asked.append(message.future)
+                asked = message.future
+                monitor = self._cell.monitor()
+                monitor.add_done_callback(lambda _: asked._settle((None, None)))
             self.end_with(self._record(ExitReason.NORMAL))
 
     def on_failure(self, *_exc_info: Any) -> None:
         """A supervisor that crashes takes its children with it."""
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """Ask every child to end without waiting for it: the supervisor itself cannot."""
+        for child in tuple(self._by_cell.values()):
+            if child.timer is not None:
+                child.timer.cancel()
         for cell in tuple(self._by_cell):
             cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
-        self._up._fail(self._cell.crash_error("crashed"))
+
+    def _ended(self, monitor: ReplyFuture[ExitRecord]) -> None:
+        """Whoever waits for the start of a supervisor that has ended need not wait longer."""
+        reason = monitor.get(timeout=0).exception
+        self._up._fail(reason if reason is not None else self._cell.dead("has ended"))
 
     # -- starting ----------------------------------------------------------------------------------
 
@@ -324,6 +348,9 @@ class BaseSupervisor(Actor):
         if child.timer is not None:
             child.timer.cancel()
             child.timer = None
+        if child.started is not None:
+            child.started._fail(StartFailed(child.spec.id, self._cell.dead("ended it")))
+            child.started = None
         waiting, child.waiting = child.waiting, []
         self.child_gone(child)
         for future in waiting:
@@ -352,13 +379,13 @@ class BaseSupervisor(Actor):
         mailbox = self._cell.mailbox
         if delay > 0.0:
             child.timer = self.runtime.timers.call_later(
-                delay, lambda: mailbox.post_urgent(RestartDue(child))
+                delay, lambda: mailbox.post_urgent(RestartDue(self._cell, child))
             )
         elif child.crashes == 1:
             self.begin_start(child)
         else:
             # By a message to itself, so that calls are answered between two attempts.
-            mailbox.post_urgent(RestartDue(child))
+            mailbox.post_urgent(RestartDue(self._cell, child))
 
     def _restart_due(self, child: Child) -> None:
         child.timer = None
@@ -414,7 +441,7 @@ class BaseSupervisor(Actor):
 
     def _give_up_on(self, cell: Cell) -> None:
         child = self._by_cell.get(cell)
-        if child is None or cell.status is Status.DEAD:
+        if child is None or cell.ends:
             return
         log.error(
             "actor.unstopped",
@@ -422,7 +449,28 @@ class BaseSupervisor(Actor):
             child=child.spec.id,
             shutdown=child.spec.shutdown,
         )
+        actor = cell.actor
         cell.mailbox.abandon(cell)
+        if isinstance(actor, BaseSupervisor):
+            actor.dismiss()
+
+    def _vacate_names(self, record: ExitRecord) -> None:
+        """Nobody will bear the children's names again, unless somebody restarts this supervisor."""
+        own = self._cell.mailbox
+        if record.exception is not None and self._cell.supervisor is not None:
+            return
+        gone: set[Mailbox | None] = {own}
+        registry, found = self.registry, True
+        while found:
+            found = False
+            for name in registry.names():
+                mailbox = registry.find(name)
+                if mailbox is None or mailbox.vacant is not None or mailbox.cell is not None:
+                    continue
+                if mailbox.parent in gone and mailbox.on_demand is None:
+                    mailbox.vacate(partial(_vacant, name))
+                    gone.add(mailbox)
+                    found = True
 
     def end_with(self, record: ExitRecord) -> None:
         """Stop the children, then end. The first reason counts."""
@@ -434,16 +482,19 @@ class BaseSupervisor(Actor):
         """Every child has ended: so does the supervisor."""
         record = self._ending
         assert record is not None
-        if not self._cell.started:
-            reason = record.exception
-            self._up._fail(reason if reason is not None else self._cell.dead("was stopped"))
+        self._vacate_names(record)
         self._cell.mailbox.end(self._cell, record)
-        for future in self._stop_asked:
-            future._settle((None, None))
 
     def _record(self, reason: ExitReason, error: BaseException | None = None) -> ExitRecord:
         cell = self._cell
         return ExitRecord(cell.ref, reason, error, None, cell.generation, cell.started)
+
+    @staticmethod
+    def check_spec(spec: object) -> ChildSpec:
+        """A spec that a call brought, which may be anything."""
+        if not isinstance(spec, ChildSpec):
+            raise InvalidSpec("StartChild.spec", "a ChildSpec", spec)
+        return spec
 
     # -- counting ----------------------------------------------------------------------------------
 
@@ -457,3 +508,7 @@ class BaseSupervisor(Actor):
             supervisors=supervisors,
             workers=len(children) - supervisors,
         )
+
+
+def _vacant(name: Hashable) -> ActorDead:
+    return ActorDead(f"actor {name!r} has ended and is not restarted")

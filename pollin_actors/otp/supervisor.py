@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from pollin_actors.otp.actor import Ref, attach
+from pollin_actors.otp.cell import ExitRequest
 from pollin_actors.otp.child_spec import ChildSpec
 from pollin_actors.otp.errors import (
-    ActorDead,
     AlreadyStarted,
     ChildNotFound,
     InvalidSpec,
@@ -25,6 +26,7 @@ from pollin_actors.otp.supervision import (
     StartChild,
     TerminateChild,
     WhichChildren,
+    _vacant,
 )
 
 __all__ = ["Supervisor"]
@@ -86,26 +88,52 @@ class Supervisor(BaseSupervisor):
             StartFailed: a child did not start; names it and carries its exception.
         """
         actor = cls(children, max_restarts=max_restarts, max_seconds=max_seconds)
-        attach(actor, runtime if runtime is not None else default_runtime())
-        actor._up.get(timeout=timeout)
-        return cast("Ref[Supervisor]", actor._actor_ref)
+        ref = actor.begin(runtime if runtime is not None else default_runtime())
+        try:
+            actor.wait_until_up(timeout)
+        except BaseException:
+            actor.give_up()
+            raise
+        return ref
+
+    def begin(self, runtime: Runtime) -> Ref[Supervisor]:
+        """Start without waiting, for who must hold the ref whatever happens meanwhile."""
+        attach(self, runtime)
+        return cast("Ref[Supervisor]", self._actor_ref)
+
+    def wait_until_up(self, timeout: float | None = None) -> None:
+        """Wait until every child has started, at most ``timeout`` seconds.
+
+        Raises:
+            StartFailed: a child did not start.
+            pykka.Timeout: it takes longer; the start goes on.
+        """
+        self._up.get(timeout=timeout)
+
+    def give_up(self) -> None:
+        """Stop what has been started, without waiting."""
+        cell = self._cell
+        cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
 
     def on_start(self) -> None:
         self._advance()
 
     def handle(self, message: Any) -> Any:
         if isinstance(message, StartChild):
-            return self._start_child(message.spec)
+            return self._start_child(self.check_spec(message.spec))
         if isinstance(message, TerminateChild):
-            child = self._children.get(message.child)
-            if child is None:
-                raise ChildNotFound(message.child)
-            return self.terminate(child)
+            return self.terminate(self._find(message.child))
         if isinstance(message, WhichChildren):
             return [child.info() for child in reversed(self._children.values())]
         if isinstance(message, CountChildren):
             return self.counts(list(self._children.values()))
         return super(BaseSupervisor, self).on_receive(message)
+
+    def _find(self, child_id: Hashable) -> Child:
+        for known_id, child in self._children.items():
+            if known_id == child_id:
+                return child
+        raise ChildNotFound(child_id)
 
     def _start_child(self, spec: ChildSpec) -> Later:
         known = self._children.get(spec.id)
@@ -145,7 +173,7 @@ class Supervisor(BaseSupervisor):
         name = child.spec.name
         mailbox = self.registry.find(name) if name is not None else None
         if mailbox is not None:
-            mailbox.vacate(lambda: ActorDead(f"actor {name!r} has ended and is not restarted"))
+            mailbox.vacate(partial(_vacant, name))
 
     # -- stopping in reverse -----------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import queue
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -49,67 +50,62 @@ class Timer:
 class Timers(Protocol):
     """What the runtime asks of timers."""
 
+    def start(self) -> None:
+        """Begin to make calls. Starting twice is harmless."""
+        ...
+
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Call ``callback`` after ``delay`` seconds. It must be quick and must not wait."""
         ...
 
     def stop(self) -> None:
-        """Make no more calls."""
+        """Make no more calls, and wait until one that is being made has returned."""
         ...
 
 
 class ThreadTimers:
-    """Timers on one daemon thread, started by the first timer."""
+    """Timers on one daemon thread.
+
+    Who sets a timer only puts it into a queue: an interrupt can leave no lock held.
+    """
 
     def __init__(self, clock: Clock, name: str = "pollin-timers") -> None:
         self._clock = clock
-        self._name = name
-        self._heap: list[tuple[float, int, Timer]] = []
-        self._count = itertools.count()
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._stopped = False
+        self._new: queue.SimpleQueue[Timer | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._started = False
+
+    def start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._thread.start()
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         timer = Timer(self._clock.monotonic() + max(delay, 0.0), callback)
-        with self._changed:
-            if self._stopped:
-                timer.cancel()
-                return timer
-            heapq.heappush(self._heap, (timer.due, next(self._count), timer))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-            elif self._heap[0][2] is timer:
-                self._changed.notify()
+        self._new.put(timer)
         return timer
 
     def stop(self) -> None:
-        """Make no more calls, and wait until a call that is being made has returned."""
-        with self._changed:
-            self._stopped = True
-            self._heap.clear()
-            self._changed.notify()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+        self._new.put(None)
+        if self._started and self._thread is not threading.current_thread():
+            self._thread.join()
 
     def _run(self) -> None:
+        heap: list[tuple[float, int, Timer]] = []
+        numbers = itertools.count()
         while True:
-            with self._changed:
-                while not self._stopped and not self._due():
-                    self._changed.wait(self._pause())
-                if self._stopped:
-                    return
-                timer = heapq.heappop(self._heap)[2]
-            timer.fire()
-
-    def _due(self) -> bool:
-        while self._heap and self._heap[0][2].cancelled:
-            heapq.heappop(self._heap)
-        return bool(self._heap) and self._heap[0][0] <= self._clock.monotonic()
-
-    def _pause(self) -> float | None:
-        if not self._heap:
-            return None
-        return min(max(self._heap[0][0] - self._clock.monotonic(), 0.0), threading.TIMEOUT_MAX)
+            while heap and heap[0][2].cancelled:
+                heapq.heappop(heap)
+            pause = None
+            if heap:
+                pause = min(heap[0][0] - self._clock.monotonic(), threading.TIMEOUT_MAX)
+                if pause <= 0.0:
+                    heapq.heappop(heap)[2].fire()
+                    continue
+            try:
+                timer = self._new.get(timeout=pause)
+            except queue.Empty:
+                continue
+            if timer is None:
+                return
+            heapq.heappush(heap, (timer.due, next(numbers), timer))

@@ -45,6 +45,7 @@ class Runnable:
         "generation",
         "name",
         "on_demand",
+        "parent",
         "persistent",
         "queue",
         "runtime",
@@ -77,6 +78,8 @@ class Runnable:
         self.used = False
         self.closed: Callable[[], BaseException] | None = None
         self.on_demand: Callable[[Any], None] | None = None
+        # The mailbox of the supervisor of whoever bore it last.
+        self.parent: Any = None
         # Set while nobody bears the name and nobody is about to: senders get this error.
         self.vacant: Callable[[], BaseException] | None = None
 
@@ -136,41 +139,43 @@ class Runnable:
             turns: how many at most; then the rest is scheduled.
             foreign: this thread is a caller's: an interrupt inside a turn is raised again in it.
         """
-        token = self.token
+        token, followed = self.token, False
+        self.scheduled = False
         if token._is_owned():  # type: ignore[attr-defined]
             return  # an outer frame of this thread is in a turn, and will look again
         try:
             while True:
                 self.scheduled = False
                 if not token.acquire(False):
-                    return  # whoever holds it looks again after giving it back
+                    break  # whoever holds it looks again after giving it back
                 turns = self._drain(token, turns, foreign)
+                # Read by who holds the token: the next holder's is another thread's.
+                followed = followed or self.followed
+                self.followed = False
                 token.release()
                 if self.token is not token or not self.has_work():
                     break
                 if turns <= 0:
                     self.schedule()
                     break
-            if self.followed:
+            if followed:
                 self._run_pending(foreign)
         except BaseException as error:
             self._recover(token, error)
             raise
 
-    def _after_turn(self) -> None:
+    def _after_turn(self, followed: bool, foreign: bool) -> None:
         """After a turn that a caller took at the send: others may have sent meanwhile."""
         if running_loop() is not None:
-            self.followed = False
             self._reschedule()
             return
         if self.queue or self.urgent:
-            self.run(TURNS - 1, foreign=True)
-        if self.followed:
-            self._run_pending(foreign=True)
+            self.run(TURNS - 1, foreign=foreign)
+        if followed:
+            self._run_pending(foreign)
 
     def _run_pending(self, foreign: bool) -> None:
         """Run what the turns on this thread have sent to, here: no thread switch."""
-        self.followed = False
         if running_loop() is not None:
             self._reschedule()
             return
@@ -181,9 +186,9 @@ class Runnable:
             if turns <= 0:
                 self._reschedule()
                 return
-            mailbox.followed = False
             mailbox._run_quietly(foreign)
-            mailboxes.popleft()
+            if mailboxes and mailboxes[0] is mailbox:  # a callback may have run them all
+                mailboxes.popleft()
             turns -= 1
 
     def _run_quietly(self, foreign: bool) -> None:
@@ -195,10 +200,15 @@ class Runnable:
         try:
             if not token.acquire(False):
                 return
-            self._drain(token, TURNS, foreign)
+            cell = self.cell
+            # After a start its supervisor comes first, and then the messages that waited.
+            starts = cell is not None and cell.status is Status.STARTING
+            self._drain(token, 1 if starts else TURNS, foreign)
+            self.followed = False
             token.release()
             if self.has_work():
-                self.schedule()
+                self.scheduled = True
+                pending.mailboxes.append(self)
         except BaseException as error:
             self._recover(token, error)
             raise
@@ -211,10 +221,17 @@ class Runnable:
             if self.ending is not None:
                 self.ending.finish()  # an interrupt came in the middle of it
             cell = self.cell
-            if cell is None or cell.status is Status.UNSTARTED:
+            if cell is None:
+                # Nobody bears the name: what has failed meanwhile need not lie here.
+                while queue and queue[0].done:
+                    queue.popleft()
+                break
+            if cell.status is Status.UNSTARTED:
                 break
             if cell.status is Status.STOPPING:
                 cell.finish()  # an interrupt came between its hooks and its end
+                if self.cell is cell:
+                    self.release_cell(cell)
                 continue
             if urgent:
                 message = urgent[0]
@@ -238,8 +255,8 @@ class Runnable:
 
     def _queued_turn(self, cell: Cell, item: Item, foreign: bool) -> None:
         future = item.future
-        if future is not None and future._outcome is not None:
-            return  # failed or withdrawn while it lay in the queue
+        if item.done:
+            return  # failed while it lay in the queue
         if item.cell is not None and item.cell is not cell:
             item.fail(item.cell.dead("stopped before handling the message"))
             return
@@ -289,7 +306,7 @@ class Runnable:
 
     def _urgent_turn(self, cell: Cell, message: Any, foreign: bool) -> None:
         if message.__class__ is ExitRequest and not cell.supervises:
-            if message.cell is not cell or (message.only_if_idle and self.queue):
+            if message.cell is not cell or (message.only_if_idle and (self.queue or cell.laters)):
                 return
             self.current = cell
             self.end(cell, ExitRecord(cell.ref, message.reason, generation=cell.generation))
@@ -337,7 +354,7 @@ class Runnable:
                     cell.exit = ExitRecord(
                         cell.ref, ExitReason.CRASH, error, None, cell.generation, started
                     )
-                    cell.actor._log_failure(error)
+                    cell.log_failure(error)
                 if not isinstance(error, Exception):
                     cell.finish()
                     raise
@@ -350,14 +367,13 @@ class Runnable:
         if cell.status >= Status.STOPPING:
             if future is not None:
                 future._fail(cell.crash_error("stopped before it answered"))
-            if cell.status is Status.STOPPING:
-                cell.finish()
+            cell.finish()
             return
         started = cell.status is Status.RUNNING
         cell.begin_exit(
             ExitRecord(cell.ref, ExitReason.CRASH, error, message, cell.generation, started)
         )
-        cell.actor._log_failure(error)
+        cell.log_failure(error)
         if future is not None:
             if isinstance(error, Exception):
                 future._fail(error)
@@ -365,11 +381,13 @@ class Runnable:
                 crashed = ActorCrashed(f"{cell.ref} crashed on {error!r} while it handled this")
                 crashed.__cause__ = error
                 future._fail(crashed)
-        if started:
+        actor = cell.actor
+        # A supervisor may have children even if it has not started.
+        if actor is not None and (started or cell.supervises):
             try:
-                cell.context.run(cell.actor._call_on_failure, error)
+                cell.context.run(actor._call_on_failure, error)
             except BaseException as second:
-                cell.actor._log_failure(second)
+                cell.log_failure(second)
                 if not isinstance(second, Exception):
                     cell.finish()
                     raise
@@ -423,7 +441,8 @@ class Runnable:
                 if item.cell is cell:
                     item.fail(cell.dead("stopped before handling the message"))
             self.cell = None
-            crashed = cell.exit is not None and cell.exit.exception is not None
+            record = cell.record
+            crashed = record is not None and record.exception is not None
             if self.queue and self.on_demand is not None and not crashed:
                 self.on_demand(self)
 
@@ -431,3 +450,5 @@ class Runnable:
         """Fail the messages that wait now."""
         for item in tuple(self.queue):
             item.fail(error())
+        if self.cell is None:
+            self.run()  # it takes away what is done with

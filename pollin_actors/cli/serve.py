@@ -1,0 +1,340 @@
+"""``pollin serve``: an inbox with a receiver in front, ready in one line."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Protocol, cast
+from urllib.parse import quote
+
+import structlog
+
+from pollin_actors.application import Application
+from pollin_actors.cli.errors import UserError
+from pollin_actors.cli.printer import Arrived, Drain, Flush, Printer
+from pollin_actors.cli.screen import Screen
+from pollin_actors.errors import InvalidValue, MissingExtra, PollinError
+from pollin_actors.otp import ChildSpec, OtpError
+from pollin_actors.resources import Endpoint, PushResult
+from pollin_actors.web import asgi
+from pollin_actors.web.answers import UNAVAILABLE
+
+__all__ = ["add_parser"]
+
+PRINTER = "pollin.printer"
+GRACE_S = 5
+FLUSH_S = 2.0
+
+# What the errors of the library call by its names in Python.
+OPTIONS = {
+    "Endpoint.id": "--endpoint",
+    "Endpoint.phases": "--phases",
+    "Endpoint.secret": "--secret",
+    "Endpoint.ttl": "--ttl",
+    "backend": "--backend",
+}
+
+
+class _Server(Protocol):
+    """What is used of uvicorn's server; uvicorn itself comes with an extra only."""
+
+    should_exit: bool
+    force_exit: bool
+
+    def run(self, sockets: list[socket.socket]) -> None: ...
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command and its options to the parser of ``pollin``."""
+    parser = commands.add_parser(
+        "serve",
+        help="receive webhooks over HTTP and show them",
+        description="Receive webhooks over HTTP, queue them, and show what arrives.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--endpoint",
+        metavar="ID",
+        action="append",
+        help="an endpoint to receive for; may be given several times (default: webhooks)",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
+    parser.add_argument(
+        "--port", type=_port, default=8080, help="the port to listen on; 0: any that is free"
+    )
+    parser.add_argument(
+        "--backend", metavar="URL", default="memory://", help="where callbacks are kept"
+    )
+    parser.add_argument(
+        "--phases",
+        metavar="NAMES",
+        default="received,processed",
+        help="the phases of a new endpoint, in order, separated by commas",
+    )
+    parser.add_argument(
+        "--ttl",
+        metavar="MILLISECONDS",
+        type=int,
+        default=0,
+        help="how long a new endpoint keeps callbacks; 0: for ever",
+    )
+    parser.add_argument(
+        "--secret",
+        help="what senders have to show; else that of the environment variable POLLIN_SECRET, "
+        "else the endpoint's own, else a new one",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="leave callbacks in the queue instead of popping them"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        UserError: an option has to be changed, or something is missing.
+    """
+    screen = Screen(sys.stdout)
+    try:
+        secret, endpoints = _endpoints(arguments)
+        app = Application(
+            arguments.backend,
+            children=[
+                ChildSpec(
+                    id=PRINTER, name=PRINTER, start=lambda: Printer(app, screen, arguments.keep)
+                )
+            ],
+        )
+        server = _server(_answering(asgi(app, on_received=_announce(app))))
+        with _listen(arguments.host, arguments.port) as sock, _stopped_by_signals(server):
+            _configure_log()
+            try:
+                app.start()
+                endpoints = [_ensure(app, endpoint, secret) for endpoint in endpoints]
+                _show_banner(screen, sock, arguments, endpoints)
+                for endpoint in endpoints:
+                    app.tell(PRINTER, Drain(endpoint.id, time.time_ns()))
+                server.run(sockets=[sock])
+                _flush(app)
+            finally:
+                app.stop()
+    except InvalidValue as error:
+        option = OPTIONS.get(error.name, error.name)
+        hint = f"; {error.hint}" if error.hint else ""
+        raise UserError(f"{option}: expected {error.expected}, got {error.got}{hint}") from None
+    except (PollinError, OtpError) as error:
+        raise UserError(str(error)) from None
+    screen.line("stopped")
+    return 0
+
+
+# -- what is asked for -----------------------------------------------------------------------------
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _endpoints(arguments: argparse.Namespace) -> tuple[str | None, list[Endpoint]]:
+    """The secret that was given, if any, and the endpoints as they are created if need be."""
+    secret = getattr(arguments, "secret", None) or os.environ.get("POLLIN_SECRET") or None
+    if getattr(arguments, "secret", None) == "":
+        raise InvalidValue("--secret", "a text that is not empty", "an empty one")
+    if secret is not None and (not secret.isprintable() or secret != secret.strip()):
+        raise InvalidValue(
+            "--secret",
+            "printable characters without white space at the ends",
+            f"{len(secret)} characters with others",
+            "senders show it in an HTTP header",
+        )
+    phases = [name.strip() for name in arguments.phases.split(",")]
+    ids = dict.fromkeys(getattr(arguments, "endpoint", ["webhooks"]))
+    return secret, [Endpoint.new(phases, arguments.ttl, id=id, secret=secret) for id in ids]
+
+
+def _ensure(app: Application, endpoint: Endpoint, secret: str | None) -> Endpoint:
+    """The endpoint as the backend has it; created if it has none."""
+    stored = app.endpoints.find(endpoint.id).get()
+    if stored is None:
+        return app.endpoints.create(endpoint).get()
+    if secret is not None and stored.secret != secret:
+        raise UserError(
+            f"endpoint {endpoint.id!r} exists and has another secret: leave out --secret and "
+            "POLLIN_SECRET to use that one, or choose another --endpoint"
+        )
+    return stored
+
+
+# -- serving ---------------------------------------------------------------------------------------
+
+
+def _announce(app: Application) -> Callable[[str, PushResult], None]:
+    def announce(endpoint_id: str, result: PushResult) -> None:
+        app.tell(PRINTER, Arrived.of(endpoint_id, result))
+
+    return announce
+
+
+def _answering(receiver: Any) -> Any:
+    """The receiver; who is cut off because the command stops is told to come again."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await receiver(scope, receive, send)
+        except asyncio.CancelledError:
+            # The server cancels only what is not done at the end of its grace, and would report
+            # a failure with a traceback.
+            status, headers, body = UNAVAILABLE
+            await send({"type": "http.response.start", "status": status, "headers": [*headers]})
+            await send({"type": "http.response.body", "body": body})
+
+    return application
+
+
+def _flush(app: Application) -> None:
+    """Let the printer show what was answered already; it may hang on a terminal that does."""
+    with contextlib.suppress(PollinError, OtpError):
+        app.ask(PRINTER, Flush(), timeout=FLUSH_S).get()
+
+
+def _server(application: Any) -> _Server:
+    try:
+        import uvicorn
+    except ImportError:
+        raise MissingExtra("uvicorn", "server") from None
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Signals are the command's business: they stop more than this server."""
+            yield
+
+    config = uvicorn.Config(
+        application,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        # A sender that never finishes must not keep the command from stopping.
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    return cast("_Server", Server(config))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens: before anything is started, so that failing costs nothing."""
+    name = host.removeprefix("[").removesuffix("]")
+    if not name:
+        raise UserError("--host: expected an address or a name, got an empty text")
+    try:
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        sock = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"--host: {host!r} cannot be used ({_reason(error)})") from None
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(2048)
+    except OSError as error:
+        sock.close()
+        raise UserError(
+            f"cannot listen on {_url(name, port)} ({_reason(error)}): "
+            "choose another --port (0 takes any that is free) or --host"
+        ) from None
+    return sock
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or "not a valid name"
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(server: _Server) -> Iterator[None]:
+    """SIGINT and SIGTERM stop the server; a second one hurries it, a third one kills."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if server.should_exit:
+            server.force_exit = True
+            signal.signal(number, signal.SIG_DFL)
+        server.should_exit = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def _configure_log() -> None:
+    """A program, unlike a library, says where its log goes."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                # The others show the values of variables.
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+# -- what is shown ---------------------------------------------------------------------------------
+
+
+def _show_banner(
+    screen: Screen, sock: socket.socket, arguments: argparse.Namespace, endpoints: list[Endpoint]
+) -> None:
+    host = arguments.host.removeprefix("[").removesuffix("]")
+    port = sock.getsockname()[1]
+    screen.line(f"listening  {_url(host, port)}")
+    screen.line(f"backend    {_without_credentials(arguments.backend)}")
+    # An address that means "all of them" can be listened on, not sent to.
+    target = _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
+    for endpoint in endpoints:
+        url = f"{target}/{quote(endpoint.id, safe='')}"
+        # The one place where a secret is shown: who started the command has to know it.
+        bearer = f"Authorization: Bearer {endpoint.secret.reveal()}"
+        screen.line(
+            f"curl -X POST {shlex.quote(url)} -H {shlex.quote(bearer)} "
+            """-H 'Content-Type: application/json' -d '{"hello": "world"}'"""
+        )
+
+
+def _url(host: str, port: int) -> str:
+    """The URL of an address; IPv6 in brackets, its zone escaped."""
+    shown = f"[{host.replace('%', '%25')}]" if ":" in host else host
+    return f"http://{shown}:{port}"
+
+
+def _without_credentials(url: str) -> str:
+    """A backend's URL as far as it can be shown: passwords stand before an @ or in the query."""
+    return re.sub(r"://.*@", "://**********@", url).partition("?")[0]

@@ -1,0 +1,5 @@
+"""The inbox on the web: callables for the servers and frameworks that you have already."""
+
+from pollin_actors.web.receiver import asgi
+
+__all__ = ["asgi"]

@@ -1,0 +1,73 @@
+"""What the receiver answers: a status, headers and a small JSON body."""
+
+from __future__ import annotations
+
+import json
+from json.encoder import encode_basestring_ascii as quote
+from typing import NamedTuple
+
+from pollin_actors.resources import PushResult
+
+__all__ = [
+    "BAD_REQUEST",
+    "HEALTHY",
+    "HEALTH_METHODS",
+    "NOT_FOUND",
+    "POST_ONLY",
+    "TOO_LARGE",
+    "UNAUTHORIZED",
+    "UNAVAILABLE",
+    "Answer",
+    "accepted",
+    "unhealthy",
+]
+
+HeaderPair = tuple[bytes, bytes]
+
+CONTENT_TYPE = (b"content-type", b"application/json")
+RETRY_AFTER = (b"retry-after", b"1")
+
+
+class Answer(NamedTuple):
+    """A response that is ready to be sent."""
+
+    status: int
+    headers: tuple[HeaderPair, ...]
+    body: bytes
+
+
+def _answer(status: int, body: bytes, *headers: HeaderPair) -> Answer:
+    length = (b"content-length", b"%d" % len(body))
+    return Answer(status, (CONTENT_TYPE, length, *headers), body)
+
+
+def _error(status: int, text: str, *headers: HeaderPair) -> Answer:
+    return _answer(status, json.dumps({"error": text}).encode(), *headers)
+
+
+BAD_REQUEST = _error(400, "the request is malformed")
+# Does not say what was wrong: the secret, or that there was none.
+UNAUTHORIZED = _error(
+    401,
+    "send the endpoint's secret as 'Authorization: Bearer <secret>' or 'X-Pollin-Secret: <secret>'",
+    (b"www-authenticate", b"Bearer"),
+)
+NOT_FOUND = _error(404, "there is no such endpoint")
+POST_ONLY = _error(405, "use POST", (b"allow", b"POST"))
+HEALTH_METHODS = _error(405, "use GET or HEAD", (b"allow", b"GET, HEAD"))
+TOO_LARGE = _error(413, "the request is too large")
+UNAVAILABLE = _error(503, "the inbox is not available: try again", RETRY_AFTER)
+HEALTHY = _answer(200, b'{"status": "ok"}')
+
+
+def unhealthy(state: str) -> Answer:
+    """The answer of the health check while the application is in a state other than running."""
+    return _answer(503, json.dumps({"status": state}).encode(), RETRY_AFTER)
+
+
+def accepted(result: PushResult) -> Answer:
+    """The answer to a request that was taken: the callback's id and what became of it."""
+    # Every accepted request pays for this: json.dumps takes several times as long.
+    return _answer(
+        200, f'{{"id": {quote(result.callback.id)}, "outcome": "{result.outcome}"}}'.encode()
+    )
