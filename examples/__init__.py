@@ -1,0 +1,1 @@
+"""Programs that run, each about one way to use pollin_actors."""
