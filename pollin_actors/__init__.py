@@ -16,6 +16,7 @@ from pollin_actors.errors import (
     UnknownPhase,
     WrongSecret,
 )
+from pollin_actors.otp.errors import DeadlineExceeded
 from pollin_actors.resources import Callback, Endpoint, Outcome, PushResult, Request, Secret
 from pollin_actors.settings import Settings
 
@@ -24,6 +25,7 @@ __all__ = [
     "BackendUnavailable",
     "Callback",
     "CallbackNotFound",
+    "DeadlineExceeded",
     "Endpoint",
     "EndpointExists",
     "EndpointNotFound",

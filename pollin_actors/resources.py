@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
@@ -114,6 +115,10 @@ class Request:
 
 
 def _read_headers(headers: object) -> tuple[tuple[str, str], ...]:
+    if type(headers) is list:
+        # As a server hands them over, pairs of bytes: the quick way, and the usual one.
+        with suppress(TypeError, ValueError):  # others are read, or refused with a reason, below
+            return tuple([(str(n, "latin-1"), str(v, "latin-1")) for n, v in headers])
     expected = "pairs of name and value, each a str or bytes"
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):
