@@ -259,3 +259,14 @@ def test_the_public_names_are_sorted_and_there() -> None:
 def test_the_order_allows_and_forbids(importer: str, imported: str, allowed: bool) -> None:
     """Downwards is allowed, upwards is not, and the runtime stands on its own."""
     assert may_import(importer, imported) is allowed
+
+
+def test_no_instance_dict_is_touched_where_threads_meet() -> None:
+    """Asked for by two threads at once, CPython 3.11 and 3.12 can make it twice: memory breaks."""
+    touched = [
+        f"{path.name}:{node.lineno}"
+        for path in sorted((ROOT / "pollin_actors" / "otp").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "__dict__"
+    ]
+    assert touched == []

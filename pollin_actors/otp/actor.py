@@ -217,6 +217,10 @@ class Actor(pykka.Actor):
         mailbox.cell = self._cell
         self._actor_ref = Ref(self._cell)
         self._cell.ref = self._actor_ref
+        if self.takes_proxies:
+            # Proxies look into __dict__ from any thread; CPython 3.11 and 3.12 make it when first
+            # asked, and two threads that ask at the same moment can destroy memory.
+            vars(self)
 
     @property
     def actor_urn(self) -> str:  # type: ignore[override]

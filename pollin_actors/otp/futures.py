@@ -1,8 +1,12 @@
 """Reply futures: Pykka's, without a lock of their own until somebody really waits.
 
-An outcome is stored once, by one atomic operation on the future's dict; waiters are added first
-and look for the outcome afterwards, so none can be missed. Nothing needs a lock, and therefore an
-interrupt at any point leaves no future half settled.
+An outcome is decided once, by one atomic operation on a dict of the future's own; waiters are
+added first and look for the outcome afterwards, so none can be missed. Nothing needs a lock, and
+therefore an interrupt at any point leaves no future half settled.
+
+The instance's ``__dict__`` would do as well, but must not be touched: until somebody asks for it,
+CPython 3.11 and 3.12 keep attributes without one, and two threads that ask at the same moment can
+both be given one, which destroys memory.
 """
 
 from __future__ import annotations
@@ -48,32 +52,40 @@ class ReplyFuture(pykka.Future[T]):
     It can be settled once; whoever comes second gets ``AlreadySettled``.
     """
 
-    # Class-level defaults: making a future stores nothing at all.
+    # Class-level defaults: a future that a caller's own turn settles stores nothing else.
     _outcome: Outcome | None = None
-    _waiters: list[Waiter] | None = None
+    # What several threads meet in; None as long as one thread only knows the future.
+    _box: dict[str, Any] | None = None
     _target: Mailbox | None = None
     _via: ReplyFuture[Any] | None = None
     _asked: tuple[str, float] | None = None
     _deadline: float | None = None
     _get_hook: Callable[[float | None], T] | None = None
+    _hook_guard: Guard
 
     def __init__(self) -> None:
-        # Pykka's own __init__ only sets the defaults that stand above.
-        pass
+        # Pykka's own __init__ only sets defaults that stand above.
+        self._box = {}
 
     # -- settling ----------------------------------------------------------------------------------
 
     def _settle(self, outcome: Outcome) -> bool:
         """Store the outcome unless there is one, wake who waits; say whether it was ours."""
-        won = self.__dict__.setdefault("_outcome", outcome) is outcome
+        box = self._box
+        if box is None:
+            if self._outcome is None:
+                self._outcome = outcome
+            return self._outcome is outcome
+        first: Outcome = box.setdefault("outcome", outcome)
+        self._outcome = first
         self._fire()
-        return won
+        return first is outcome
 
     def _fail(self, error: BaseException) -> bool:
         return self._settle((None, (type(error), error, error.__traceback__)))
 
     def _fire(self) -> None:
-        waiters = self._waiters
+        waiters = self._box.get("waiters") if self._box is not None else None
         if waiters is not None:
             for waiter in tuple(waiters):
                 waiter.fire()
@@ -105,7 +117,7 @@ class ReplyFuture(pykka.Future[T]):
         """
         if self._outcome is not None:
             raise AlreadySettled("this future has its outcome already; a hook would never run")
-        self.__dict__.setdefault("_hook_guard", Guard())
+        self._hook_guard = Guard()
         self._get_hook = func
 
     # -- reading -----------------------------------------------------------------------------------
@@ -137,8 +149,7 @@ class ReplyFuture(pykka.Future[T]):
     def _await_outcome(self, timeout: float | None) -> Outcome:
         if self._get_hook is not None:
             hook = self._get_hook
-            guard: Guard = self.__dict__["_hook_guard"]
-            guard.run(self._run_hook, hook, timeout)
+            self._hook_guard.run(self._run_hook, hook, timeout)
         else:
             remaining = self._remaining()
             limit = timeout if remaining is None else remaining
@@ -179,14 +190,17 @@ class ReplyFuture(pykka.Future[T]):
     # -- being told --------------------------------------------------------------------------------
 
     def _add_waiter(self, waiter: Waiter) -> None:
-        waiters: list[Waiter] = self.__dict__.setdefault("_waiters", [])
+        if self._box is None:
+            self._box = {}  # nobody else knows this future yet
+        waiters: list[Waiter] = self._box.setdefault("waiters", [])
         waiters.append(waiter)
         if self._outcome is not None:
             waiter.fire()  # the settler may have looked before we stood in the list
 
     def _remove_waiter(self, waiter: Waiter) -> None:
-        with contextlib.suppress(ValueError, AttributeError):
-            self.__dict__.get("_waiters", []).remove(waiter)
+        if self._box is not None:
+            with contextlib.suppress(ValueError):
+                self._box.get("waiters", []).remove(waiter)
 
     def add_done_callback(self, callback: Callable[[ReplyFuture[T]], object]) -> None:
         """Call ``callback(self)`` once the future is settled; at once if it is already.

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Mailbox"]
 
+_new = object.__new__
+
 
 class Mailbox(Runnable):
     """The queue of one actor, or of all the incarnations under one name."""
@@ -40,7 +42,8 @@ class Mailbox(Runnable):
             timeout: seconds until the call's deadline; None for no deadline.
             cell: the one incarnation that may handle it; None for whoever bears the name.
         """
-        future: ReplyFuture[Any] = ReplyFuture()
+        # Without __init__: only a future that others get to know needs a box, see _share.
+        future: ReplyFuture[Any] = _new(ReplyFuture)
         owner = self.cell
         if (
             owner is not None
@@ -71,7 +74,7 @@ class Mailbox(Runnable):
                 except BaseException as error:
                     self._recover(token, error, message, future)
                     raise
-        self._enqueue(Item(message, future, cell, self._give_deadline(future, message, timeout)))
+        self._enqueue(Item(message, future, cell, self._share(future, message, timeout)))
         return future
 
     def _own_turn(
@@ -95,16 +98,14 @@ class Mailbox(Runnable):
                 raise  # an interrupt of the caller, or as good as one
         else:
             if reply.__class__ is Later:
-                future._target = self
+                self._share(future, message, timeout)
                 cell.answer_later(future, reply)
-                self._give_deadline(future, message, timeout)
             else:
                 # Nobody else knows this future yet: a plain store will do.
                 future._outcome = (reply, None)
 
-    def _give_deadline(
-        self, future: ReplyFuture[Any], message: Any, timeout: float | None
-    ) -> float | None:
+    def _share(self, future: ReplyFuture[Any], message: Any, timeout: float | None) -> float | None:
+        future._box = {}
         future._target = self
         if timeout is None or self.runtime is None:
             return None

@@ -327,9 +327,11 @@ class BaseSupervisor(Actor):
                 message=type(record.last_message).__name__,
                 exc_info=record.exception,
             )
-        if state is ChildState.STARTING and not cell.started and child.crashes == 0:
+        first = state is ChildState.STARTING and not cell.started and child.crashes == 0
+        if first and (record.exception is None or isinstance(record.exception, Exception)):
             self._start_failed(child, record.exception)
             return
+        # An interrupt of whoever ran the start is no fault of the child: it is started again.
         restart = child.spec.restart
         crashed = record.reason is ExitReason.CRASH
         if self._ending is None and (

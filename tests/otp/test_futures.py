@@ -23,6 +23,12 @@ from pollin_actors.otp.futures import DerivedFuture
 from tests.otp.actors import Answering, Echo, MayBlock, begin, in_thread, manual_runtime
 
 
+def waiters_of(future: ReplyFuture[Any]) -> list[Any]:
+    assert future._box is not None
+    waiters: list[Any] = future._box["waiters"]
+    return waiters
+
+
 def test_the_first_outcome_stands() -> None:
     future: ReplyFuture[int] = ReplyFuture()
     future.set(1)
@@ -62,7 +68,7 @@ def test_a_waiter_that_comes_between_outcome_and_wake_up_is_woken() -> None:
             fired.append("woken")
 
     # The settler has stored the outcome and looked for waiters; only then one comes.
-    future.__dict__["_outcome"] = (1, None)
+    future._outcome = (1, None)
     future._add_waiter(Waiter())
     assert fired == ["woken"]
 
@@ -71,7 +77,7 @@ def test_get_times_out_and_may_be_tried_again() -> None:
     future: ReplyFuture[int] = ReplyFuture()
     with pytest.raises(pykka.Timeout):
         future.get(timeout=0.001)
-    assert not future.__dict__["_waiters"], "the waiter that gave up is forgotten"
+    assert not waiters_of(future), "the waiter that gave up is forgotten"
     future.set(3)
     assert future.get() == 3
 
@@ -138,7 +144,7 @@ def test_an_await_that_is_cancelled_leaves_nothing_behind() -> None:
         assert task.cancelled()
 
     asyncio.run(scenario())
-    assert not future.__dict__["_waiters"]
+    assert not waiters_of(future)
     future.set(1)
 
 
@@ -149,13 +155,13 @@ def test_a_loop_that_is_closed_does_not_hurt_who_settles() -> None:
         task = asyncio.ensure_future(asyncio.wait_for(_await(future), timeout=None))
         await asyncio.wait([task], timeout=0)
         # Keep the waiter although the task goes: as if the loop had been closed hard.
-        kept.extend(future.__dict__["_waiters"])
+        kept.extend(waiters_of(future))
         task.cancel()
         await asyncio.wait([task])
 
     kept: list[Any] = []
     asyncio.run(scenario())
-    future.__dict__["_waiters"].extend(kept)
+    waiters_of(future).extend(kept)
     future.set(1)
     assert future.get() == 1
 
