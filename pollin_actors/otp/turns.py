@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Runnable"]
 
+# Looked up in the class, each costs as much as a tenth of a turn.
+UNSTARTED, STARTING = Status.UNSTARTED, Status.STARTING
+RUNNING, STOPPING = Status.RUNNING, Status.STOPPING
+
 
 class Runnable:
     """A mailbox as far as running it goes; ``Mailbox`` adds sending."""
@@ -128,9 +132,9 @@ class Runnable:
     def has_work(self) -> bool:
         """Whether a turn could be taken now."""
         cell = self.cell
-        if cell is None or cell.status is Status.UNSTARTED:
+        if cell is None or cell.status is UNSTARTED:
             return self.ending is not None
-        return bool(self.urgent or self.queue or cell.status is Status.STARTING)
+        return bool(self.urgent or self.queue or cell.status is STARTING)
 
     def run(self, turns: int = TURNS, *, foreign: bool = False) -> None:
         """Take turns until nothing is left, somebody else has the token, or ``turns`` are taken.
@@ -202,7 +206,7 @@ class Runnable:
                 return
             cell = self.cell
             # After a start its supervisor comes first, and then the messages that waited.
-            starts = cell is not None and cell.status is Status.STARTING
+            starts = cell is not None and cell.status is STARTING
             self._drain(token, 1 if starts else TURNS, foreign)
             self.followed = False
             token.release()
@@ -226,9 +230,9 @@ class Runnable:
                 while queue and queue[0].done:
                     queue.popleft()
                 break
-            if cell.status is Status.UNSTARTED:
+            if cell.status is UNSTARTED:
                 break
-            if cell.status is Status.STOPPING:
+            if cell.status is STOPPING:
                 cell.finish()  # an interrupt came between its hooks and its end
                 if self.cell is cell:
                     self.release_cell(cell)
@@ -239,7 +243,7 @@ class Runnable:
                 # Only now: an exit record must not be lost to an interrupt. Twice is harmless.
                 if urgent and urgent[0] is message:
                     del urgent[0]
-            elif cell.status is Status.STARTING:
+            elif cell.status is STARTING:
                 self._start_turn(cell, foreign)
             elif queue:
                 item = queue[0]
@@ -300,7 +304,7 @@ class Runnable:
             if foreign and not isinstance(error, Exception):
                 raise
         else:
-            if cell.status is Status.STARTING:
+            if cell.status is STARTING:
                 cell.context.run(cell.mark_started)
         self.current = None
 
@@ -339,9 +343,9 @@ class Runnable:
 
     def end(self, cell: Cell, record: ExitRecord) -> None:
         """End an incarnation in order: its ``on_stop`` runs, then everybody is told."""
-        if cell.status >= Status.STOPPING:
+        if cell.status >= STOPPING:
             return
-        started = cell.status is Status.RUNNING
+        started = cell.status is RUNNING
         cell.begin_exit(record)
         if started:
             try:
@@ -364,12 +368,12 @@ class Runnable:
         self, cell: Cell, error: BaseException, message: Any, future: ReplyFuture[Any] | None
     ) -> None:
         """End an incarnation because of an exception, and answer who waits for this message."""
-        if cell.status >= Status.STOPPING:
+        if cell.status >= STOPPING:
             if future is not None:
                 future._fail(cell.crash_error("stopped before it answered"))
             cell.finish()
             return
-        started = cell.status is Status.RUNNING
+        started = cell.status is RUNNING
         cell.begin_exit(
             ExitRecord(cell.ref, ExitReason.CRASH, error, message, cell.generation, started)
         )
@@ -418,7 +422,7 @@ class Runnable:
                 elif future is not None and future._outcome is None and not future._via:
                     future._fail(ActorCrashed("its actor has ended"))
             cell = self.cell
-            if cell is not None and cell.status >= Status.STOPPING:
+            if cell is not None and cell.status >= STOPPING:
                 cell.finish()
             if self.ending is not None:
                 self.ending.finish()
