@@ -5,6 +5,15 @@ Knows nothing of webhooks: use it for actors of your own.
 
 from pollin_actors.otp.actor import Actor, BlockingActor, Ref
 from pollin_actors.otp.child_spec import ChildSpec
+from pollin_actors.otp.children import (
+    ChildCounts,
+    ChildInfo,
+    ChildState,
+    CountChildren,
+    StartChild,
+    TerminateChild,
+    WhichChildren,
+)
 from pollin_actors.otp.clock import Clock, SystemClock
 from pollin_actors.otp.dynamic_supervisor import DynamicSupervisor, EnsureChild
 from pollin_actors.otp.errors import (
@@ -27,21 +36,13 @@ from pollin_actors.otp.errors import (
     WouldBlock,
 )
 from pollin_actors.otp.exits import ExitReason, ExitRecord
-from pollin_actors.otp.futures import Later, ReplyFuture
+from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.intensity import Backoff, Intensity
+from pollin_actors.otp.later import Later
 from pollin_actors.otp.pool import ThreadPool
 from pollin_actors.otp.registry import Registry
 from pollin_actors.otp.runtime import Runtime, default_runtime
 from pollin_actors.otp.simulation import Simulation
-from pollin_actors.otp.supervision import (
-    ChildCounts,
-    ChildInfo,
-    ChildState,
-    CountChildren,
-    StartChild,
-    TerminateChild,
-    WhichChildren,
-)
 from pollin_actors.otp.supervisor import Supervisor
 
 __all__ = [

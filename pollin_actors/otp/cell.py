@@ -16,7 +16,8 @@ import pykka
 
 from pollin_actors.otp.errors import ActorCrashed, ActorDead, CallCycle
 from pollin_actors.otp.exits import ExitReason, ExitRecord
-from pollin_actors.otp.futures import Later, ReplyFuture
+from pollin_actors.otp.futures import ReplyFuture
+from pollin_actors.otp.later import Later
 from pollin_actors.otp.waiting import current_cell, find_cycle
 
 if TYPE_CHECKING:

@@ -7,14 +7,7 @@ from typing import Any, NamedTuple
 
 from pollin_actors.otp.cell import Cell, ExitRequest, Status
 from pollin_actors.otp.child_spec import ChildSpec
-from pollin_actors.otp.errors import AlreadyStarted, ChildNotFound, InvalidSpec, StartFailed
-from pollin_actors.otp.exits import ExitReason
-from pollin_actors.otp.futures import Later, ReplyFuture
-from pollin_actors.otp.intensity import Backoff
-from pollin_actors.otp.mailbox import Mailbox
-from pollin_actors.otp.registry import Registry
-from pollin_actors.otp.supervision import (
-    BaseSupervisor,
+from pollin_actors.otp.children import (
     Child,
     ChildState,
     CountChildren,
@@ -22,6 +15,14 @@ from pollin_actors.otp.supervision import (
     TerminateChild,
     WhichChildren,
 )
+from pollin_actors.otp.errors import AlreadyStarted, ChildNotFound, InvalidSpec, StartFailed
+from pollin_actors.otp.exits import ExitReason
+from pollin_actors.otp.futures import ReplyFuture
+from pollin_actors.otp.intensity import Backoff
+from pollin_actors.otp.later import Later
+from pollin_actors.otp.mailbox import Mailbox
+from pollin_actors.otp.registry import Registry
+from pollin_actors.otp.supervision import BaseSupervisor
 
 __all__ = ["DynamicSupervisor", "EnsureChild"]
 

@@ -12,7 +12,6 @@ both be given one, which destroys memory.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import functools
 import sys
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from pollin_actors.otp.mailbox import Mailbox
 
-__all__ = ["Later", "ReplyFuture"]
+__all__ = ["DerivedFuture", "ReplyFuture"]
 
 T = TypeVar("T")
 J = TypeVar("J")
@@ -178,6 +177,11 @@ class ReplyFuture(pykka.Future[T]):
         runtime = self._target.runtime if self._target is not None else None
         now = runtime.clock.monotonic() if runtime is not None else time.monotonic()
         return self._deadline - now
+
+    def _is_late(self) -> bool:
+        """Whether the call's deadline has passed."""
+        remaining = self._remaining()
+        return remaining is not None and remaining <= 0.0
 
     def _deadline_error(self) -> DeadlineExceeded:
         message, timeout = self._asked or ("a message", 0.0)
@@ -357,48 +361,6 @@ class DerivedFuture(ReplyFuture[T]):
         if self.done():
             self._guard.run(self._finish)
             self._fire()
-
-
-class Later:
-    """What a handler returns to answer later: the asker gets the outcome of ``future``.
-
-    Args:
-        future: a ``ReplyFuture`` or a ``concurrent.futures.Future``.
-        detached: by default the asker is answered with ``ActorDead`` if the actor ends before the
-            future is settled. A detached answer outlives its actor: for work that was handed to
-            somebody who always settles the future, such as a storage backend.
-    """
-
-    __slots__ = ("detached", "future")
-
-    def __init__(
-        self,
-        future: ReplyFuture[Any] | concurrent.futures.Future[Any],
-        *,
-        detached: bool = False,
-    ) -> None:
-        if isinstance(future, concurrent.futures.Future):
-            future = _adopt(future)
-        if not isinstance(future, ReplyFuture):
-            raise TypeError(
-                f"Later: expected a ReplyFuture or a concurrent.futures.Future, got {future!r}"
-            )
-        self.future = future
-        self.detached = detached
-
-
-def _adopt(source: concurrent.futures.Future[Any]) -> ReplyFuture[Any]:
-    reply: ReplyFuture[Any] = ReplyFuture()
-
-    def settle(done: concurrent.futures.Future[Any]) -> None:
-        try:
-            outcome: Outcome = (done.result(), None)
-        except BaseException:
-            outcome = (None, sys.exc_info())
-        reply._settle(outcome)
-
-    source.add_done_callback(settle)
-    return reply
 
 
 def _error_of(failure: ExcInfo) -> BaseException:

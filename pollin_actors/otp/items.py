@@ -30,20 +30,18 @@ class StopRequest:
 class Item:
     """A queued message."""
 
-    __slots__ = ("cell", "deadline", "done", "future", "message")
+    __slots__ = ("cell", "done", "future", "message")
 
     def __init__(
         self,
         message: Any,
         future: ReplyFuture[Any] | None,
         cell: Cell | None,
-        deadline: float | None,
     ) -> None:
         self.message = message
         self.future = future
         # Sent to this incarnation only; None: sent to the name, for whoever bears it.
         self.cell = cell
-        self.deadline = deadline
         self.done = False
 
     def fail(self, error: BaseException) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from pollin_actors.otp.cell import Cell, Status
 from pollin_actors.otp.errors import MailboxFull
 from pollin_actors.otp.exits import ExitReason, ExitRecord
-from pollin_actors.otp.futures import Later, ReplyFuture
+from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.items import TURNS, Item, StopRequest
+from pollin_actors.otp.later import Later
 from pollin_actors.otp.turns import Runnable
 from pollin_actors.otp.waiting import current_cell
 
@@ -74,7 +75,8 @@ class Mailbox(Runnable):
                 except BaseException as error:
                     self._recover(token, error, message, future)
                     raise
-        self._enqueue(Item(message, future, cell, self._share(future, message, timeout)))
+        self._share(future, message, timeout)
+        self._enqueue(Item(message, future, cell))
         return future
 
     def _own_turn(
@@ -104,14 +106,13 @@ class Mailbox(Runnable):
                 # Nobody else knows this future yet: a plain store will do.
                 future._outcome = (reply, None)
 
-    def _share(self, future: ReplyFuture[Any], message: Any, timeout: float | None) -> float | None:
+    def _share(self, future: ReplyFuture[Any], message: Any, timeout: float | None) -> None:
+        """From here on others get to know the future: it needs a box, and its deadline."""
         future._box = {}
         future._target = self
-        if timeout is None or self.runtime is None:
-            return None
-        future._asked = (type(message).__name__, timeout)
-        future._deadline = self.runtime.clock.monotonic() + timeout
-        return future._deadline
+        if timeout is not None and self.runtime is not None:
+            future._asked = (type(message).__name__, timeout)
+            future._deadline = self.runtime.clock.monotonic() + timeout
 
     def tell(self, message: Any, cell: Cell | None = None) -> None:
         """Send a message that nobody waits for.
@@ -125,13 +126,13 @@ class Mailbox(Runnable):
             raise error
         if self.bound is not None and len(self.queue) >= self.bound:
             raise self._full()
-        self._enqueue(Item(message, None, cell, None))
+        self._enqueue(Item(message, None, cell))
 
     def stop(self, cell: Cell) -> ReplyFuture[Any]:
         """Have an incarnation stop after what is queued now; settled once it has."""
         future: ReplyFuture[Any] = ReplyFuture()
         future._target = self
-        self._enqueue(Item(StopRequest(), future, cell, None))
+        self._enqueue(Item(StopRequest(), future, cell))
         return future
 
     def post_urgent(self, message: Any) -> None:

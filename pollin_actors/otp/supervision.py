@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import pykka
 import structlog
 
 from pollin_actors.otp.actor import Actor, attach
 from pollin_actors.otp.cell import Cell, ChildExited, ChildStarted, ExitRequest
 from pollin_actors.otp.child_spec import ChildSpec
+from pollin_actors.otp.children import Child, ChildCounts, ChildState, RestartDue, StopTimedOut
 from pollin_actors.otp.errors import (
     ActorDead,
     IntensityExceeded,
@@ -21,122 +20,19 @@ from pollin_actors.otp.errors import (
     StartFailed,
 )
 from pollin_actors.otp.exits import ExitReason, ExitRecord
-from pollin_actors.otp.futures import Later, ReplyFuture
+from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.intensity import Backoff, Intensity
 from pollin_actors.otp.items import Item
+from pollin_actors.otp.later import Later
 
 if TYPE_CHECKING:
     from pollin_actors.otp.mailbox import Mailbox
     from pollin_actors.otp.registry import Registry
     from pollin_actors.otp.runtime import Runtime
-    from pollin_actors.otp.timers import Timer
 
-__all__ = [
-    "BaseSupervisor",
-    "Child",
-    "ChildCounts",
-    "ChildInfo",
-    "ChildState",
-    "CountChildren",
-    "StartChild",
-    "TerminateChild",
-    "WhichChildren",
-]
+__all__ = ["BaseSupervisor"]
 
 log = structlog.get_logger("pollin_actors.otp")
-
-
-class StartChild(NamedTuple):
-    """Start one more child. The reply is its ref, once its ``on_start`` has returned.
-
-    Errors: ``AlreadyStarted``, ``StartFailed`` (nothing is kept then).
-    """
-
-    spec: ChildSpec
-
-
-class TerminateChild(NamedTuple):
-    """Stop a child. The reply, once it has ended, is None. Error: ``ChildNotFound``."""
-
-    child: Hashable
-    """Its id; for a dynamic supervisor its ref, or its id."""
-
-
-class WhichChildren(NamedTuple):
-    """The reply is a list of ``ChildInfo``, newest first."""
-
-
-class CountChildren(NamedTuple):
-    """The reply is ``ChildCounts``."""
-
-
-class ChildInfo(NamedTuple):
-    """One child, as ``WhichChildren`` tells it."""
-
-    id: Hashable
-    ref: pykka.ActorRef[Any] | None
-    """None while it is stopped or restarting."""
-    state: ChildState
-    type: str
-
-
-class ChildCounts(NamedTuple):
-    """How many children a supervisor has."""
-
-    specs: int
-    active: int
-    supervisors: int
-    workers: int
-
-
-class ChildState(StrEnum):
-    """Where a child stands, as its supervisor sees it."""
-
-    STOPPED = "stopped"
-    STARTING = "starting"
-    RUNNING = "running"
-    RESTARTING = "restarting"
-    STOPPING = "stopping"
-
-
-class StopTimedOut(NamedTuple):
-    """Urgent, to itself: children did not end within their shutdown time."""
-
-    cells: tuple[Cell, ...]
-
-
-class RestartDue(NamedTuple):
-    """Urgent, to itself: the back-off of a child is over, or its failed start is tried again."""
-
-    cell: Cell
-    """The incarnation of the supervisor whose child it is."""
-
-    child: Child
-
-
-class Child:
-    """A supervisor's book-keeping of one child."""
-
-    __slots__ = ("cell", "crashes", "running_since", "spec", "started", "state", "timer", "waiting")
-
-    def __init__(self, spec: ChildSpec) -> None:
-        self.spec = spec
-        self.cell: Cell | None = None
-        self.state = ChildState.STOPPED
-        self.crashes = 0
-        self.running_since: float | None = None
-        self.timer: Timer | None = None
-        # Who asked for its start, and who asked for its end.
-        self.started: ReplyFuture[Any] | None = None
-        self.waiting: list[ReplyFuture[None]] = []
-
-    @property
-    def ref(self) -> pykka.ActorRef[Any] | None:
-        running = self.state in (ChildState.STARTING, ChildState.RUNNING)
-        return self.cell.ref if self.cell is not None and running else None
-
-    def info(self) -> ChildInfo:
-        return ChildInfo(self.spec.id, self.ref, self.state, self.spec.type)
 
 
 class BaseSupervisor(Actor):

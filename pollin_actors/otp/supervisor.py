@@ -9,6 +9,14 @@ from typing import Any, cast
 from pollin_actors.otp.actor import Ref, attach
 from pollin_actors.otp.cell import ExitRequest
 from pollin_actors.otp.child_spec import ChildSpec
+from pollin_actors.otp.children import (
+    Child,
+    ChildState,
+    CountChildren,
+    StartChild,
+    TerminateChild,
+    WhichChildren,
+)
 from pollin_actors.otp.errors import (
     AlreadyStarted,
     ChildNotFound,
@@ -16,18 +24,10 @@ from pollin_actors.otp.errors import (
     StartFailed,
 )
 from pollin_actors.otp.exits import ExitReason
-from pollin_actors.otp.futures import Later, ReplyFuture
+from pollin_actors.otp.futures import ReplyFuture
+from pollin_actors.otp.later import Later
 from pollin_actors.otp.runtime import Runtime, default_runtime
-from pollin_actors.otp.supervision import (
-    BaseSupervisor,
-    Child,
-    ChildState,
-    CountChildren,
-    StartChild,
-    TerminateChild,
-    WhichChildren,
-    _vacant,
-)
+from pollin_actors.otp.supervision import BaseSupervisor, _vacant
 
 __all__ = ["Supervisor"]
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from pollin_actors.otp.cell import Cell, ExitRequest, Status
 from pollin_actors.otp.errors import ActorCrashed
 from pollin_actors.otp.exits import ExitReason, ExitRecord
-from pollin_actors.otp.futures import Later, ReplyFuture
+from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.items import TURNS, Item, StopRequest, pending
+from pollin_actors.otp.later import Later
 from pollin_actors.otp.waiting import current_cell
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ class Runnable:
         if item.cell is not None and item.cell is not cell:
             item.fail(item.cell.dead("stopped before handling the message"))
             return
-        if item.deadline is not None and future is not None and self._is_past(item.deadline):
+        if future is not None and future._is_late():
             future._fail(future._deadline_error())
             return
         message = item.message
@@ -291,9 +292,6 @@ class Runnable:
                     cell.answer_later(future, reply)
                 else:
                     future._settle((reply, None))
-
-    def _is_past(self, deadline: float) -> bool:
-        return self.runtime is not None and self.runtime.clock.monotonic() >= deadline
 
     def _start_turn(self, cell: Cell, foreign: bool) -> None:
         self.current = cell

@@ -42,7 +42,7 @@ class Subject:
         self.others = [ReplyFuture[Any]() for _ in range(waiting)]
         self.mine: list[ReplyFuture[Any]] = []
         for number, future in enumerate(self.others):
-            self.mailbox.queue.append(Item(number, future, None, None))
+            self.mailbox.queue.append(Item(number, future, None))
         self.mailbox.schedule()
 
     def check(self, interrupted: bool) -> None:

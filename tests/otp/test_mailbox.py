@@ -53,7 +53,7 @@ def test_an_asking_thread_takes_a_bounded_number_of_turns() -> None:
     mailbox = ref._cell.mailbox
     others = [ReplyFuture[int]() for _ in range(TURNS + 10)]
     for number, future in enumerate(others):
-        mailbox.queue.append(Item(number, future, None, None))
+        mailbox.queue.append(Item(number, future, None))
     mine = ref.ask("mine", block=False)
     assert sum(future.done() for future in others) == TURNS
     assert not mine.done()
