@@ -60,5 +60,13 @@ class _Pending(threading.local):
     def __init__(self) -> None:
         self.mailboxes: deque[Runnable] = deque()
 
+    def hand_over(self) -> None:
+        """This thread cannot run them: the pool does."""
+        while self.mailboxes:
+            mailbox = self.mailboxes[0]
+            if mailbox.executor is not None:
+                mailbox.executor.submit(mailbox)
+            self.mailboxes.popleft()
+
 
 pending = _Pending()

@@ -124,11 +124,7 @@ class Runnable:
         """After an interrupt: whatever was under way, somebody looks at this mailbox again."""
         if self.executor is not None:
             self.executor.submit(self)
-        while pending.mailboxes:
-            other = pending.mailboxes[0]
-            if other.executor is not None:
-                other.executor.submit(other)
-            pending.mailboxes.popleft()
+        pending.hand_over()
 
     def has_work(self) -> bool:
         """Whether a turn could be taken now."""
@@ -226,12 +222,10 @@ class Runnable:
             if self.ending is not None:
                 self.ending.finish()  # an interrupt came in the middle of it
             cell = self.cell
-            if cell is None:
+            if cell is None or cell.status is UNSTARTED:
                 # Nobody bears the name: what has failed meanwhile need not lie here.
                 while queue and queue[0].done:
                     queue.popleft()
-                break
-            if cell.status is UNSTARTED:
                 break
             if cell.status is STOPPING:
                 cell.finish()  # an interrupt came between its hooks and its end
