@@ -41,7 +41,7 @@ from pollin_actors.otp import (
     TerminateChild,
     ThreadPool,
 )
-from pollin_actors.otp.cell import ExitRequest
+from pollin_actors.otp.cell import ExitRequest, Status
 from pollin_actors.otp.exits import ExitReason
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.mailbox import Mailbox
@@ -239,7 +239,8 @@ class Application:
         ]
         root = Supervisor(tree)
         # Held before anything runs: whatever interrupts the start, there is something to stop.
-        self._root = root.begin(runtime)
+        self._root = root.ref
+        root.begin(runtime)
         root.wait_until_up()
         self._state = State.RUNNING
         self.callbacks._find = registry.find
@@ -267,7 +268,7 @@ class Application:
         self.callbacks._find = self._refuse_lookup
         ended = True
         root, runtime = self._root, self._runtime
-        if root is not None:
+        if root is not None and root._cell.status is not Status.UNSTARTED:
             cell = root._cell
             cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
             ended = self._await_end(root)

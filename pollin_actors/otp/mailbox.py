@@ -240,7 +240,7 @@ class Mailbox(Runnable):
         if cell is not None:
             cell.caller_runs = False
         self.fail_queued(error)
-        self.queue.clear()
+        self.queue = deque()  # not cleared: a thread may be about to look at its head
 
     def abandon(self, cell: Cell) -> None:
         """Give up on an incarnation that does not end; its thread may still be in a turn.

@@ -176,8 +176,13 @@ class BaseSupervisor(Actor):
 
     def _inherit(self, cell: Cell) -> bool:
         """Free a name from an orphan that an earlier incarnation of this supervisor left."""
-        if cell.supervisor is not self._cell.mailbox or cell in self._by_cell:
+        left_by = cell.supervisor
+        if left_by is None or cell in self._by_cell:
             return False
+        # One without a name had another mailbox, which was closed with it.
+        if left_by is not self._cell.mailbox and left_by.closed is None:
+            return False
+        log.warning("actor.orphan_abandoned", supervisor=self._cell.label, name=cell.name)
         cell.mailbox.abandon(cell)
         return True
 
@@ -239,6 +244,8 @@ class BaseSupervisor(Actor):
                 child.crashes = 0
             self._restart(child)
         else:
+            if cell.supervises:
+                self._vacate_orphans_of(cell.mailbox)
             self._gone(child)
 
     def _gone(self, child: Child) -> None:
@@ -354,10 +361,12 @@ class BaseSupervisor(Actor):
 
     def _vacate_names(self, record: ExitRecord) -> None:
         """Nobody will bear the children's names again, unless somebody restarts this supervisor."""
-        own = self._cell.mailbox
-        if record.exception is not None and self._cell.supervisor is not None:
-            return
-        gone: set[Mailbox | None] = {own}
+        if record.exception is None or self._cell.supervisor is None:
+            self._vacate_orphans_of(self._cell.mailbox)
+
+    def _vacate_orphans_of(self, supervisor: Mailbox) -> None:
+        """Fail who waits for, or asks, a name below a supervisor that does not come back."""
+        gone: set[Mailbox | None] = {supervisor}
         registry, found = self.registry, True
         while found:
             found = False

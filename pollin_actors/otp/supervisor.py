@@ -88,18 +88,22 @@ class Supervisor(BaseSupervisor):
             StartFailed: a child did not start; names it and carries its exception.
         """
         actor = cls(children, max_restarts=max_restarts, max_seconds=max_seconds)
-        ref = actor.begin(runtime if runtime is not None else default_runtime())
         try:
+            actor.begin(runtime if runtime is not None else default_runtime())
             actor.wait_until_up(timeout)
+            return actor.ref
         except BaseException:
             actor.give_up()
             raise
-        return ref
 
-    def begin(self, runtime: Runtime) -> Ref[Supervisor]:
+    @property
+    def ref(self) -> Ref[Supervisor]:
+        """Its ref, also before it is started."""
+        return cast("Ref[Supervisor]", self._actor_ref)
+
+    def begin(self, runtime: Runtime) -> None:
         """Start without waiting, for who must hold the ref whatever happens meanwhile."""
         attach(self, runtime)
-        return cast("Ref[Supervisor]", self._actor_ref)
 
     def wait_until_up(self, timeout: float | None = None) -> None:
         """Wait until every child has started, at most ``timeout`` seconds.

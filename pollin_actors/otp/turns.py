@@ -140,7 +140,7 @@ class Runnable:
             turns: how many at most; then the rest is scheduled.
             foreign: this thread is a caller's: an interrupt inside a turn is raised again in it.
         """
-        token, followed = self.token, False
+        token, executor, followed = self.token, self.executor, False
         self.scheduled = False
         if token._is_owned():  # type: ignore[attr-defined]
             return  # an outer frame of this thread is in a turn, and will look again
@@ -156,7 +156,7 @@ class Runnable:
                 token.release()
                 if self.token is not token or not self.has_work():
                     break
-                if turns <= 0:
+                if turns <= 0 or self.executor is not executor:
                     self.schedule()
                     break
             if followed:
@@ -217,8 +217,8 @@ class Runnable:
     # -- turns; only the thread that holds the token comes here ------------------------------------
 
     def _drain(self, token: threading.RLock, turns: int, foreign: bool) -> int:
-        queue, urgent = self.queue, self.urgent
-        while turns > 0 and self.token is token:
+        queue, urgent, executor = self.queue, self.urgent, self.executor
+        while turns > 0 and self.token is token and self.executor is executor:
             if self.ending is not None:
                 self.ending.finish()  # an interrupt came in the middle of it
             cell = self.cell
@@ -429,9 +429,9 @@ class Runnable:
         if not self.persistent:
             self.closed = cell.dead
             self.fail_queued(lambda: cell.dead("stopped before handling the message"))
-            self.queue.clear()
+            # Fresh ones: a thread that was shut out may still look into the old.
+            self.queue, self.urgent = deque(), []
             self.cell = None
-            self.urgent.clear()
         else:
             for item in tuple(self.queue):
                 if item.cell is cell:
