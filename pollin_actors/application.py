@@ -266,6 +266,10 @@ class Application:
         if self._state is State.RUNNING:
             self._state = State.STOPPING
         self.callbacks._find = self._refuse_lookup
+        # Bound to the state as it is now: these errors may be made after another start.
+        refuse = partial(_refusal_of, self._state)
+        if self._endpoints_mailbox is not None:
+            self._endpoints_mailbox.close(refuse)
         ended = True
         root, runtime = self._root, self._runtime
         if root is not None and root._cell.status is not Status.UNSTARTED:
@@ -273,14 +277,14 @@ class Application:
             cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
             ended = self._await_end(root)
         if self._registry is not None:
-            self._registry.close(lambda: self._refusal())
+            self._registry.close(refuse)
         if runtime is not None:
             if self._given_runtime is None:
-                runtime.registry.close(lambda: self._refusal())
+                runtime.registry.close(refuse)
                 ended = runtime.stop(timeout=1.0 if ended else 0.1) and ended
             else:
                 for name in (ENDPOINTS, CALLBACKS, ACTORS):
-                    runtime.registry.give_up(name, lambda: self._refusal())
+                    runtime.registry.give_up(name, refuse)
         self.backend.close()
         self._root = self._runtime = self._registry = self._endpoints_mailbox = None
         self._state = then
@@ -302,15 +306,16 @@ class Application:
         if self._state is not State.RUNNING:
             return
         self._state = State.FAILED
+        refuse = partial(_refusal_of, State.FAILED)
         self.callbacks._find = self._refuse_lookup
         record = monitor.get(timeout=0)
         log.critical("application.failed", error=str(record.exception))
         if self._registry is not None:
-            self._registry.close(lambda: self._refusal())
+            self._registry.close(refuse)
         if self._endpoints_mailbox is not None:
-            self._endpoints_mailbox.close(lambda: self._refusal())
+            self._endpoints_mailbox.close(refuse)
         if self._runtime is not None and self._given_runtime is None:
-            self._runtime.registry.close(lambda: self._refusal())
+            self._runtime.registry.close(refuse)
 
     # -- actors of the user's own ------------------------------------------------------------------
 
@@ -379,13 +384,7 @@ class Application:
             raise self._refusal()
 
     def _refusal(self) -> Exception:
-        if self._state is State.FORKED:
-            return ForkedProcess()
-        if self._state is State.FAILED:
-            return NotRunning(
-                self._state, "its actors crashed too often: see the log, then stop() and start() it"
-            )
-        return NotRunning(self._state)
+        return _refusal_of(self._state)
 
     def _forked(self) -> None:
         """In a forked child: none of our threads is there, nothing here can ever answer."""
@@ -396,10 +395,21 @@ class Application:
         self.callbacks._find = self._refuse_lookup
         registry, runtime = self._registry, self._runtime
         self._registry = self._endpoints_mailbox = None
+        # Who waits is told nothing: they wait in the parent, and their callbacks belong there.
         if registry is not None:
-            registry.close(lambda: self._refusal())
+            registry.refuse(ForkedProcess)
         if runtime is not None:
-            runtime.registry.close(lambda: self._refusal())
+            runtime.registry.refuse(ForkedProcess)
+
+
+def _refusal_of(state: State) -> Exception:
+    """Why an application in this state takes no calls."""
+    if state is State.FORKED:
+        return ForkedProcess()
+    if state is State.FAILED:
+        hint = "its actors crashed too often: see the log, then stop() and start() it"
+        return NotRunning(state, hint)
+    return NotRunning(state)
 
 
 def _check_declared(endpoints: tuple[Endpoint, ...]) -> None:

@@ -149,6 +149,7 @@ class EndpointActor(Actor):
     def _fail_senders(self, endpoint_id: str, error: PollinError) -> None:
         # Nobody knows whether it exists: its senders get the error, its name is not kept.
         self._registry.give_up(endpoint_id, lambda: error)
+        self._tell_supervisor(TerminateChild(endpoint_id))
 
     def _tell_supervisor(self, message: Any) -> None:
         runtime = self._cell.mailbox.runtime

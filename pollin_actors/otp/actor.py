@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import logging
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast, overload
 
 import pykka
@@ -319,7 +320,13 @@ def attach(
         mailbox = own
     elif own is not mailbox:
         mailbox.bound = own.bound
-        mailbox.queue.extend(own.queue)  # what its constructor sent to itself
+        # From here on its ref sends to the name's mailbox. What was sent to its own moves there,
+        # and whoever still comes to its own is told: they look again after they have appended.
+        cell.mailbox = mailbox
+        own.closed = partial(cell.dead, "was being started")
+        own.cell = None
+        while own.queue:
+            mailbox.queue.append(own.queue.popleft())
     mailbox.attach(cell, runtime, actor._make_executor(runtime))
     return cell
 

@@ -237,8 +237,9 @@ class Cell:
         # One step decides, whoever else is at it: its own thread, and a supervisor that gives up.
         self.ends.append(record)
         record = self.ends[0]
-        if self.laters:
-            for reply in tuple(self.laters):
+        laters = self.laters
+        if laters:
+            for reply in tuple(laters):
                 reply._fail(self.crash_error("ended before it answered"))
         mailbox.release_cell(self)
         supervisor = self.supervisor

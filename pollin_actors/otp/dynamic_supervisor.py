@@ -15,7 +15,13 @@ from pollin_actors.otp.children import (
     TerminateChild,
     WhichChildren,
 )
-from pollin_actors.otp.errors import AlreadyStarted, ChildNotFound, InvalidSpec, StartFailed
+from pollin_actors.otp.errors import (
+    AlreadyRegistered,
+    AlreadyStarted,
+    ChildNotFound,
+    InvalidSpec,
+    StartFailed,
+)
 from pollin_actors.otp.exits import ExitReason
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.intensity import Backoff
@@ -150,7 +156,9 @@ class DynamicSupervisor(BaseSupervisor):
         self._forget(child)
         name = child.spec.name
         mailbox = self.registry.find(name) if name is not None else None
-        if mailbox is not None:
+        if isinstance(error.reason, AlreadyRegistered):
+            return  # the name is a stranger's
+        if mailbox is not None and mailbox.cell is None:
             mailbox.fail_queued(lambda: error)
             if mailbox.on_demand is None:
                 self.registry.give_up(name)

@@ -321,6 +321,7 @@ class DerivedFuture(ReplyFuture[T]):
             except Exception:
                 continue  # found again in _finish, as the outcome
         self._guard.run(self._finish)
+        self._fire()
         assert self._outcome is not None
         return self._outcome
 
@@ -334,11 +335,16 @@ class DerivedFuture(ReplyFuture[T]):
             except Exception as error:
                 if self._recover is None:
                     raise
-                self._settle((self._recover(error), None))
+                self._store((self._recover(error), None))
             else:
-                self._settle((self._compute(values), None))
+                self._store((self._compute(values), None))
         except Exception:
-            self._settle((None, sys.exc_info()))
+            self._store((None, sys.exc_info()))
+
+    def _store(self, outcome: Outcome) -> None:
+        """Settle without waking anybody: under the guard that could take another's guard."""
+        assert self._box is not None
+        self._outcome = self._box.setdefault("outcome", outcome)
 
     def _await_on_loop(self) -> Generator[Any, None, None]:
         for source in self._sources:
@@ -349,6 +355,7 @@ class DerivedFuture(ReplyFuture[T]):
                 loop = asyncio.get_running_loop()
                 yield from loop.run_in_executor(None, _swallow, source.get).__await__()
         self._guard.run(self._finish)
+        self._fire()
 
     def _add_waiter(self, waiter: Waiter) -> None:
         super()._add_waiter(waiter)

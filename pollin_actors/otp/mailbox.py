@@ -67,11 +67,15 @@ class Mailbox(Runnable):
                                 self.current = None
                             # Read by who holds the token: the next holder's is another thread's.
                             followed, self.followed = self.followed, False
+                            followed = followed or self.token is not token
                             token.release()
-                            if self.queue or self.urgent or followed:
+                            # Another incarnation may have come, and found the token taken.
+                            if self.queue or self.urgent or followed or self.cell is not owner:
                                 self._after_turn(followed, turn is None)
                             return future
                         token.release()
+                        if self.has_work():
+                            self._reschedule()
                 except BaseException as error:
                     self._recover(token, error, message, future)
                     raise
@@ -220,6 +224,7 @@ class Mailbox(Runnable):
             cell.name = self.name
         cell.mailbox = self
         cell.status = Status.STARTING
+        self.bearer = cell
         self.cell = cell
         # An earlier incarnation's executor may have been told, and be gone.
         self.scheduled = False
@@ -235,12 +240,16 @@ class Mailbox(Runnable):
 
         An incarnation that is alive goes on until its supervisor ends it.
         """
+        self.refuse(error)
+        self.fail_queued(error)
+        self.queue = deque()  # not cleared: a thread may be about to look at its head
+
+    def refuse(self, error: Callable[[], BaseException]) -> None:
+        """Take nothing more; what waits goes on waiting."""
         self.closed = error
         cell = self.cell
         if cell is not None:
             cell.caller_runs = False
-        self.fail_queued(error)
-        self.queue = deque()  # not cleared: a thread may be about to look at its head
 
     def abandon(self, cell: Cell) -> None:
         """Give up on an incarnation that does not end; its thread may still be in a turn.
@@ -259,3 +268,6 @@ class Mailbox(Runnable):
         if current.__class__ is Item:
             current.fail(cell.dead("was abandoned: it did not end within its shutdown time"))
         cell.finish(record)
+        if self.executor is not None:
+            # Whoever bears the name now may have found the old token taken.
+            self.executor.submit(self)

@@ -132,7 +132,13 @@ class Registry:
             mailbox.close(error if error is not None else lambda: ActorDead(f"{name!r} has ended"))
 
     def close(self, error: Callable[[], BaseException]) -> None:
-        """Forget every name, and refuse new ones: whoever waits, or comes later, gets an error."""
+        """Take nothing more for any name: whoever waits, or comes later, gets an error."""
         self._closed = error
         for mailbox in tuple(self._mailboxes.values()):
             mailbox.close(error)
+
+    def refuse(self, error: Callable[[], BaseException]) -> None:
+        """Take nothing more for any name; whoever waits is told nothing."""
+        self._closed = error
+        for mailbox in tuple(self._mailboxes.values()):
+            mailbox.refuse(error)

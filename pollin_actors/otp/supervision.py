@@ -163,7 +163,8 @@ class BaseSupervisor(Actor):
             mailbox = None
             if spec.name is not None:
                 mailbox = self.registry.mailbox(spec.name)
-                if mailbox.cell is not None and not self._inherit(mailbox.cell):
+                bearer = mailbox.cell
+                if bearer is not None and not self._inherit(bearer):
                     mailbox = self.registry.claim(spec.name)
             child.cell = actor._cell
             self._by_cell[actor._cell] = child

@@ -176,7 +176,8 @@ class Supervisor(BaseSupervisor):
             self._children.pop(child.spec.id, None)
         name = child.spec.name
         mailbox = self.registry.find(name) if name is not None else None
-        if mailbox is not None:
+        # It may be a stranger's by now.
+        if mailbox is not None and mailbox.cell is None and mailbox.parent is self._cell.mailbox:
             mailbox.vacate(partial(_vacant, name))
 
     # -- stopping in reverse -----------------------------------------------------------------------

@@ -40,6 +40,7 @@ class Runnable:
 
     __slots__ = (
         "__weakref__",
+        "bearer",
         "bound",
         "cell",
         "closed",
@@ -70,6 +71,8 @@ class Runnable:
         self.urgent: list[Any] | deque[Any] = []
         self.token = threading.RLock()
         self.cell: Cell | None = None
+        # Who took the name over last: says so before it stands in ``cell``.
+        self.bearer: Cell | None = None
         self.generation = 0
         # A named mailbox keeps its messages while nobody bears the name.
         self.persistent = name is not None
@@ -151,7 +154,7 @@ class Runnable:
                     break  # whoever holds it looks again after giving it back
                 turns = self._drain(token, turns, foreign)
                 # Read by who holds the token: the next holder's is another thread's.
-                followed = followed or self.followed
+                followed = followed or self.followed or self.token is not token
                 self.followed = False
                 token.release()
                 if self.token is not token or not self.has_work():
@@ -170,7 +173,7 @@ class Runnable:
         if running_loop() is not None:
             self._reschedule()
             return
-        if self.queue or self.urgent:
+        if self.has_work():
             self.run(TURNS - 1, foreign=foreign)
         if followed:
             self._run_pending(foreign)
@@ -187,29 +190,32 @@ class Runnable:
             if turns <= 0:
                 self._reschedule()
                 return
-            mailbox._run_quietly(foreign)
-            if mailboxes and mailboxes[0] is mailbox:  # a callback may have run them all
+            again = mailbox._run_quietly(foreign)
+            # A callback may have run them all meanwhile, on top of us.
+            first = bool(mailboxes) and mailboxes[0] is mailbox
+            if again:
+                mailbox.scheduled = True
+                mailboxes.append(mailbox)
+            if first:
                 mailboxes.popleft()
             turns -= 1
 
-    def _run_quietly(self, foreign: bool) -> None:
-        """Like ``run``, without looking at what its own turns have sent to: our caller does."""
+    def _run_quietly(self, foreign: bool) -> bool:
+        """Like ``run``, but what its turns have sent to is left to our caller; is there more?"""
         token = self.token
         self.scheduled = False
         if token._is_owned():  # type: ignore[attr-defined]
-            return
+            return False
         try:
             if not token.acquire(False):
-                return
+                return False
             cell = self.cell
             # After a start its supervisor comes first, and then the messages that waited.
             starts = cell is not None and cell.status is STARTING
             self._drain(token, 1 if starts else TURNS, foreign)
             self.followed = False
             token.release()
-            if self.has_work():
-                self.scheduled = True
-                pending.mailboxes.append(self)
+            return self.has_work()
         except BaseException as error:
             self._recover(token, error)
             raise
@@ -437,6 +443,11 @@ class Runnable:
                 if item.cell is cell:
                     item.fail(cell.dead("stopped before handling the message"))
             self.cell = None
+            if self.bearer is not cell:
+                # Somebody took over between our look and our store.
+                self.cell = self.bearer
+                self._reschedule()
+                return
             record = cell.record
             crashed = record is not None and record.exception is not None
             if self.queue and self.on_demand is not None and not crashed:
