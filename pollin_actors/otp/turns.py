@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from asyncio import _get_running_loop as running_loop  # documented, and the quick way to ask
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pollin_actors.otp.cell import Cell, ExitRequest, Status
@@ -23,10 +23,11 @@ from pollin_actors.otp.exits import ExitReason, ExitRecord
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.items import TURNS, Item, StopRequest, pending
 from pollin_actors.otp.later import Later
+from pollin_actors.otp.mailbox_state import MailboxState
 from pollin_actors.otp.waiting import current_cell
 
 if TYPE_CHECKING:
-    from pollin_actors.otp.runtime import Executor, Runtime
+    pass
 
 __all__ = ["Runnable"]
 
@@ -35,69 +36,10 @@ UNSTARTED, STARTING = Status.UNSTARTED, Status.STARTING
 RUNNING, STOPPING = Status.RUNNING, Status.STOPPING
 
 
-class Runnable:
+class Runnable(MailboxState):
     """A mailbox as far as running it goes; ``Mailbox`` adds sending."""
 
-    __slots__ = (
-        "__weakref__",
-        "bearer",
-        "bound",
-        "cell",
-        "closed",
-        "current",
-        "ending",
-        "executor",
-        "followed",
-        "generation",
-        "name",
-        "on_demand",
-        "parent",
-        "persistent",
-        "queue",
-        "runtime",
-        "scheduled",
-        "token",
-        "urgent",
-        "used",
-        "vacant",
-    )
-
-    def __init__(self, name: Hashable = None, *, bound: int | None = None) -> None:
-        self.name = name
-        self.bound = bound
-        self.queue: deque[Item] = deque()
-        # Short, and mostly empty: a list takes a tenth of a deque's memory. Supervisors, who may
-        # have many, get a deque.
-        self.urgent: list[Any] | deque[Any] = []
-        self.token = threading.RLock()
-        self.cell: Cell | None = None
-        # Who took the name over last: says so before it stands in ``cell``.
-        self.bearer: Cell | None = None
-        self.generation = 0
-        # A named mailbox keeps its messages while nobody bears the name.
-        self.persistent = name is not None
-        self.runtime: Runtime | None = None
-        self.executor: Executor | None = None
-        self.current: Any = None
-        # The incarnation whose end is being told, until all have been.
-        self.ending: Cell | None = None
-        self.scheduled = False
-        self.followed = False
-        self.used = False
-        self.closed: Callable[[], BaseException] | None = None
-        self.on_demand: Callable[[Any], None] | None = None
-        # The mailbox of the supervisor of whoever bore it last.
-        self.parent: Any = None
-        # Set while nobody bears the name and nobody is about to: senders get this error.
-        self.vacant: Callable[[], BaseException] | None = None
-
-    @property
-    def label(self) -> str:
-        """How errors call whoever should answer."""
-        cell = self.cell
-        if cell is not None:
-            return cell.label
-        return f"actor {self.name!r}"
+    __slots__ = ()
 
     # -- being run ---------------------------------------------------------------------------------
 
