@@ -15,7 +15,7 @@ import threading
 from asyncio import _get_running_loop as running_loop  # documented, and the quick way to ask
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pollin_actors.otp.cell import Cell, ExitRequest, Status
 from pollin_actors.otp.errors import ActorCrashed
@@ -25,9 +25,6 @@ from pollin_actors.otp.items import TURNS, Item, StopRequest, pending
 from pollin_actors.otp.later import Later
 from pollin_actors.otp.mailbox_state import MailboxState
 from pollin_actors.otp.waiting import current_cell
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Runnable"]
 
