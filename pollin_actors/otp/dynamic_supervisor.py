@@ -161,7 +161,7 @@ class DynamicSupervisor(BaseSupervisor):
         if mailbox is not None and mailbox.cell is None:
             mailbox.fail_queued(lambda: error)
             if mailbox.on_demand is None:
-                self.registry.give_up(name)
+                self.registry.give_up(name, unless_borne=True)
 
     def _find(self, child: Hashable) -> Child:
         named = self._by_name.get(child) if isinstance(child, Hashable) else None
@@ -205,7 +205,8 @@ class DynamicSupervisor(BaseSupervisor):
         if mailbox is None or mailbox.cell is not None:
             return
         if mailbox.on_demand is None:
-            self.registry.give_up(name)  # nothing is kept of a child that is gone
+            # Nothing is kept of a child that is gone.
+            self.registry.give_up(name, unless_borne=True)
         elif mailbox.queue:
             self._ensure(name)
 

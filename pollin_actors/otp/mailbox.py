@@ -226,6 +226,7 @@ class Mailbox(Runnable):
         cell.status = Status.STARTING
         self.bearer = cell
         self.cell = cell
+        self.vacant = None  # once more: whoever vacated it meanwhile looks at us afterwards
         # An earlier incarnation's executor may have been told, and be gone.
         self.scheduled = False
         self.schedule()
@@ -233,7 +234,15 @@ class Mailbox(Runnable):
     def vacate(self, error: Callable[[], BaseException]) -> None:
         """Nobody bears this name until further notice: fail what waits and what comes."""
         self.vacant = error
-        self.fail_queued(error)
+        if self.is_borne():
+            self.vacant = None  # somebody took over between our caller's look and now
+        else:
+            self.fail_queued(error)
+
+    def is_borne(self) -> bool:
+        """Whether somebody bears the name who has not ended."""
+        bearer = self.bearer
+        return bearer is not None and not bearer.ends
 
     def close(self, error: Callable[[], BaseException]) -> None:
         """Nobody will bear this name again: fail what is queued and whatever still comes.

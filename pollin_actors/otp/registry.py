@@ -120,16 +120,33 @@ class Registry:
             raise NameNotFound(name)
         mailbox.tell(message)
 
-    def give_up(self, name: Hashable, error: Callable[[], BaseException] | None = None) -> None:
+    def give_up(
+        self,
+        name: Hashable,
+        error: Callable[[], BaseException] | None = None,
+        *,
+        unless_borne: bool = False,
+    ) -> None:
         """Forget a name; what waits for its next bearer fails.
 
         Args:
             name: a name; unknown ones are fine.
             error: makes the error that the senders get.
+            unless_borne: leave it alone if somebody bears it, also if they just took it over.
         """
-        mailbox = self._mailboxes.pop(name, None)
-        if mailbox is not None:
-            mailbox.close(error if error is not None else lambda: ActorDead(f"{name!r} has ended"))
+        mailbox = self._mailboxes.get(name)
+        if mailbox is None or (unless_borne and mailbox.is_borne()):
+            return
+        self._mailboxes.pop(name, None)
+        mailbox.close(error if error is not None else lambda: ActorDead(f"{name!r} has ended"))
+        if unless_borne and mailbox.is_borne():
+            self.restore(name, mailbox)
+
+    def restore(self, name: Hashable, mailbox: Mailbox) -> None:
+        """A name was given up while somebody took it over: it is theirs."""
+        if self._closed is None and mailbox.closed is not None:
+            self._mailboxes.setdefault(name, mailbox)
+            mailbox.closed = None
 
     def close(self, error: Callable[[], BaseException]) -> None:
         """Take nothing more for any name: whoever waits, or comes later, gets an error."""

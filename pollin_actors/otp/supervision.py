@@ -169,6 +169,8 @@ class BaseSupervisor(Actor):
             child.cell = actor._cell
             self._by_cell[actor._cell] = child
             attach(actor, self.runtime, mailbox, self._cell.mailbox)
+            if mailbox is not None and mailbox.closed is not None:
+                self.registry.restore(spec.name, mailbox)
         except Exception as error:
             if child.cell is not None:
                 self._by_cell.pop(child.cell, None)
