@@ -144,8 +144,8 @@ class Registry:
 
     def restore(self, name: Hashable, mailbox: Mailbox) -> None:
         """A name was given up while somebody took it over: it is theirs."""
-        if self._closed is None and mailbox.closed is not None:
-            self._mailboxes.setdefault(name, mailbox)
+        # Unless somebody has made the name anew: then theirs counts, and this one stays closed.
+        if self._closed is None and self._mailboxes.setdefault(name, mailbox) is mailbox:
             mailbox.closed = None
 
     def close(self, error: Callable[[], BaseException]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pollin_actors.otp.clock import Clock, SystemClock
@@ -77,8 +76,6 @@ class Runtime:
         self.scheduler: Scheduler = scheduler if scheduler is not None else ThreadPool()
         self.timers: Timers = timers if timers is not None else ThreadTimers(self.clock)
         self.registry = Registry(self)
-        self.forked = False
-        _runtimes.add(self)
 
     def start(self) -> Runtime:
         """Start the first threads. Starting twice is harmless."""
@@ -95,7 +92,6 @@ class Runtime:
         return self.scheduler.stop(timeout)
 
 
-_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
 _default: Runtime | None = None
 _default_lock = threading.Lock()
 
@@ -115,8 +111,6 @@ def _forget_threads() -> None:
     global _default, _default_lock
     _default = None
     _default_lock = threading.Lock()
-    for runtime in tuple(_runtimes):
-        runtime.forked = True
 
 
 if hasattr(os, "register_at_fork"):

@@ -636,3 +636,20 @@ def test_a_name_that_is_taken_over_while_its_old_supervisor_hears_of_the_end(kin
             assert hello.get(timeout=0) == "hello"
         number += 1
     assert number > 300
+
+
+def test_a_name_that_was_made_anew_is_not_taken_back() -> None:
+    """Whoever still holds the mailbox that was given up is told at once."""
+    runtime, _ = manual_runtime()
+    registry = runtime.registry
+    given_up = registry.mailbox("x")
+    registry.give_up("x")
+    anew = registry.mailbox("x")
+    registry.restore("x", given_up)
+    assert registry.find("x") is anew
+    with pytest.raises(ActorDead):
+        given_up.ask("hello").get(timeout=0)
+    registry.give_up("x")
+    registry.restore("x", given_up)
+    assert registry.find("x") is given_up
+    assert not given_up.ask("hello").done()
