@@ -128,12 +128,16 @@ def test_what_waits_when_the_application_stops_fails() -> None:
     app = Application().start()
     gate: ReplyFuture[None] = ReplyFuture()
 
+    entered = threading.Event()
+
     class Waiting(Actor):
         def on_receive(self, message: Any) -> Any:
+            entered.set()
             return gate.get()
 
     app.start_child(ChildSpec(id="w", name="w", start=Waiting, shutdown=0.05)).get()
     handled, queued = app.ask("w", 1), app.ask("w", 2)
+    assert entered.wait(10), "else the stop overtakes both"
     with capture_logs() as logs:
         app.stop()
     for future in (handled, queued):
