@@ -14,23 +14,30 @@ import pykka
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from pollin_actors.otp.exits import ExitReason, ExitRecord
+
 __all__ = [
     "ActorCrashed",
     "ActorDead",
+    "AlreadyPresent",
     "AlreadyRegistered",
     "AlreadySettled",
     "AlreadyStarted",
     "CallCycle",
     "ChildNotFound",
+    "ChildRestarting",
+    "ChildRunning",
     "DeadlineExceeded",
     "IntensityExceeded",
     "InvalidSpec",
     "MailboxFull",
+    "MaxChildren",
     "NameNotFound",
     "OtpError",
     "PoolExhausted",
     "SimulationStuck",
     "StartFailed",
+    "UnknownMessage",
     "WouldBlock",
 ]
 
@@ -41,6 +48,15 @@ class OtpError(Exception):
 
 class ActorDead(OtpError, pykka.ActorDeadError):
     """The actor is not alive: it has stopped, or it stopped before it handled the message."""
+
+    def __init__(self, text: str = "", record: ExitRecord | None = None) -> None:
+        super().__init__(text)
+        self.record = record
+
+    @property
+    def reason(self) -> ExitReason | None:
+        """Why it ended; None where that is not known yet."""
+        return self.record.reason if self.record is not None else None
 
 
 class ActorCrashed(ActorDead):
@@ -131,6 +147,67 @@ class AlreadyStarted(OtpError):
 
     def __str__(self) -> str:
         return f"child {self.child_id!r} is started already: {self.ref}"
+
+
+class AlreadyPresent(OtpError):
+    """A child of that id is known, and not running."""
+
+    def __init__(self, child_id: Hashable) -> None:
+        super().__init__(child_id)
+        self.child_id = child_id
+
+    def __str__(self) -> str:
+        return (
+            f"child {self.child_id!r} is known and does not run; use restart_child, or "
+            f"delete_child first"
+        )
+
+
+class ChildRunning(OtpError):
+    """The child runs, so it can be neither restarted nor deleted by a call."""
+
+    def __init__(self, child_id: Hashable, ref: pykka.ActorRef[Any] | None = None) -> None:
+        super().__init__(child_id, ref)
+        self.child_id = child_id
+        self.ref = ref
+
+    def __str__(self) -> str:
+        return f"child {self.child_id!r} is running; use terminate_child first"
+
+
+class ChildRestarting(OtpError):
+    """The child is being restarted, so it can be neither restarted nor deleted by a call."""
+
+    def __init__(self, child_id: Hashable) -> None:
+        super().__init__(child_id)
+        self.child_id = child_id
+
+    def __str__(self) -> str:
+        return f"child {self.child_id!r} is being restarted; terminate_child ends that"
+
+
+class MaxChildren(OtpError):
+    """A dynamic supervisor has as many children as it may, those being restarted included."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.most = most
+
+    def __str__(self) -> str:
+        return f"the supervisor has {self.most} children, its max_children; stop one first"
+
+
+class UnknownMessage(OtpError):
+    """The actor does not know what to do with a message of that kind."""
+
+    def __init__(self, actor: str, expected: str, got: object) -> None:
+        super().__init__(actor, expected, got)
+        self.actor = actor
+        self.expected = expected
+        self.got = got
+
+    def __str__(self) -> str:
+        return f"{self.actor}: expected {self.expected}, got {type(self.got).__name__}"
 
 
 class ChildNotFound(OtpError):

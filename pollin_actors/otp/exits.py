@@ -1,15 +1,15 @@
-"""Exit records: how and why an actor ended."""
+"""How and why actors end: exit records, and the exceptions by which an actor ends itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import pykka
 
-__all__ = ["ExitReason", "ExitRecord"]
+__all__ = ["NO_REPLY", "ExitReason", "ExitRecord", "Shutdown", "Stop"]
 
 
 class ExitReason(StrEnum):
@@ -19,10 +19,13 @@ class ExitReason(StrEnum):
     """It was asked to stop, or stopped itself."""
 
     SHUTDOWN = "shutdown"
-    """Its supervisor ended it, or it was a supervisor that gave up."""
+    """Its supervisor ended it, it was a supervisor that gave up, or it raised ``Shutdown``."""
 
     CRASH = "crash"
     """An exception ended it."""
+
+    KILLED = "killed"
+    """Its supervisor ended it without its ``on_stop``, because its spec says ``brutal_kill``."""
 
     UNSTOPPED = "unstopped"
     """It did not end within its shutdown time and was abandoned: its thread may still run."""
@@ -51,3 +54,54 @@ class ExitRecord:
 
     started: bool = True
     """Whether ``on_start`` had returned."""
+
+    detail: Any = None
+    """What the ``Shutdown`` that ended it carried."""
+
+    state: Any = None
+    """At a crash: what ``format_state`` had to say about the actor's state."""
+
+
+class _NoReply:
+    """The mark of a stop that answers nobody."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "NO_REPLY"
+
+
+NO_REPLY: Final = _NoReply()
+
+
+class Stop(Exception):
+    """Raised in a handler: the actor ends in order, with reason ``normal``, before what is queued.
+
+    Its ``on_stop`` runs. A supervisor restarts it only if it is ``permanent``.
+
+    Args:
+        reply: the answer for who asked; without one they get ``ActorDead``.
+    """
+
+    reason = ExitReason.NORMAL
+
+    def __init__(self, reply: Any = NO_REPLY) -> None:
+        super().__init__()
+        self.reply = reply
+        self.detail: Any = None
+
+
+class Shutdown(Stop):
+    """Raised in a handler: like ``Stop``, with reason ``shutdown`` (OTP's ``{shutdown, Term}``).
+
+    Args:
+        detail: why; the exit record carries it.
+        reply: the answer for who asked; without one they get ``ActorDead``.
+    """
+
+    reason = ExitReason.SHUTDOWN
+
+    def __init__(self, detail: Any = None, reply: Any = NO_REPLY) -> None:
+        super().__init__(reply)
+        self.args = (detail,)
+        self.detail = detail
