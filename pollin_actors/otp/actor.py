@@ -21,8 +21,9 @@ import pykka
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
 from pollin_actors.otp.cell import Cell
-from pollin_actors.otp.exits import ExitRecord
+from pollin_actors.otp.exits import ExitReason, ExitRecord
 from pollin_actors.otp.futures import DerivedFuture, ReplyFuture
+from pollin_actors.otp.handlers import Handlers
 from pollin_actors.otp.mailbox import Mailbox
 from pollin_actors.otp.pool import OwnThread
 from pollin_actors.otp.runtime import Executor, Runtime, default_runtime
@@ -156,12 +157,13 @@ def _was_dead(error: BaseException) -> bool:
     raise error
 
 
-class Actor(pykka.Actor):
+class Actor(Handlers, pykka.Actor):
     """An actor without a thread of its own.
 
     Its turns are taken by a small pool of threads that all such actors share, or by the thread
     that asks. Write it as any Pykka actor: ``on_start``, ``on_receive``, ``on_stop``,
-    ``on_failure``, methods for proxies.
+    ``on_failure``, methods for proxies. ``on_continue`` and ``on_info`` are as OTP's. A handler
+    that raises ``Stop`` or ``Shutdown`` ends its actor in order.
 
     One message is handled at a time, but not always in the same thread: what is bound to a thread
     (a ``sqlite3`` connection, thread-local state) belongs in a ``BlockingActor``. Each actor has
@@ -194,6 +196,9 @@ class Actor(pykka.Actor):
     supervises: ClassVar[bool] = False
     """The actor has children: it reports its own start once they are up, and ends after them."""
 
+    ref_class: ClassVar[type[Ref[Any]]] = Ref
+    """What its ref is an instance of."""
+
     _cell: Cell
     _registered: bool = False
 
@@ -216,7 +221,7 @@ class Actor(pykka.Actor):
         mailbox = Mailbox(bound=self.mailbox_bound)
         self._cell = Cell(self, mailbox)
         mailbox.cell = self._cell
-        self._actor_ref = Ref(self._cell)
+        self._actor_ref = self.ref_class(self._cell)
         self._cell.ref = self._actor_ref
         if self.takes_proxies:
             # Proxies look into __dict__ from any thread; CPython 3.11 and 3.12 make it when first
@@ -257,9 +262,6 @@ class Actor(pykka.Actor):
         """Stop after the messages that are queued now."""
         self._cell.mailbox.stop(self._cell)
 
-    def on_info(self, message: Any) -> None:
-        """Handle what is no message of anybody's: exit records of others, timers."""
-
     def _receive(self, message: Any) -> Any:
         if message.__class__ in _PYKKA_MESSAGES:
             if isinstance(message, _ActorStop):
@@ -271,6 +273,12 @@ class Actor(pykka.Actor):
         if self._registered:
             pykka.ActorRegistry.unregister(self.actor_ref)
             logger.debug("Stopped %s", self)
+
+    def _call_on_stop(self, reason: ExitReason) -> None:
+        if self._stop_takes_reason:
+            self.on_stop(reason)
+        else:
+            self.on_stop()
 
     def _call_on_failure(self, error: BaseException) -> None:
         self.on_failure(type(error), error, error.__traceback__)

@@ -10,7 +10,7 @@ import contextlib
 import contextvars
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pykka
 
@@ -22,6 +22,8 @@ from pollin_actors.otp.waiting import current_cell, find_cycle
 
 if TYPE_CHECKING:
     from pollin_actors.otp.actor import Ref
+    from pollin_actors.otp.arrivals import Extras
+    from pollin_actors.otp.items import InfoItem
     from pollin_actors.otp.mailbox import Mailbox
 
 __all__ = ["Cell", "ChildExited", "ChildStarted", "ExitRequest", "Status", "StopFlag"]
@@ -33,8 +35,10 @@ class Status(IntEnum):
     UNSTARTED = 0
     STARTING = 1
     """Attached to its runtime; ``on_start`` has not returned yet."""
-    RUNNING = 2
-    STOPPING = 3
+    CONTINUING = 2
+    """``on_start`` has returned; ``on_continue`` comes before any message."""
+    RUNNING = 3
+    STOPPING = 4
     """Its exit has begun, and may be over: no message will be handled any more."""
 
 
@@ -80,6 +84,14 @@ class StopFlag(ReplyFuture[None]):
         return self.is_set()
 
 
+class Monitoring(Protocol):
+    """Somebody to tell of an end."""
+
+    def _settle(self, outcome: tuple[ExitRecord, None]) -> bool:
+        """It has ended. May be called more than once, from any thread; must not raise."""
+        ...
+
+
 class Cell:
     """One incarnation of an actor."""
 
@@ -92,6 +104,7 @@ class Cell:
         "context",
         "ends",
         "exit",
+        "extras",
         "generation",
         "handle",
         "ignored_in_tell",
@@ -144,7 +157,10 @@ class Cell:
         # The records of all who ended it, an abandoner and its own thread: the first one counts.
         self.ends: list[ExitRecord] = []
         self.laters: dict[ReplyFuture[Any], None] | None = None
-        self.monitors: list[ReplyFuture[ExitRecord]] = []
+        # Who is told of its end; a dict, so that one who loses interest is found at once.
+        self.monitors: dict[Monitoring, None] = {}
+        # Its timers, monitors and idle time-out, if it has any.
+        self.extras: Extras | None = None
         self.supervisor: Mailbox | None = None
         self.waiting_for: ReplyFuture[Any] | None = None
 
@@ -157,18 +173,52 @@ class Cell:
 
     def dead(self, text: str = "not found") -> ActorDead:
         """The error for a message that this incarnation will never handle."""
-        return ActorDead(f"{self.ref} {text}")
+        record = self.record or self.exit
+        # Pykka's own text for an actor that was stopped says no more.
+        if record is not None and (text != "not found" or record.reason is not ExitReason.NORMAL):
+            text = f"{text} (it ended: {record.reason})"
+        return ActorDead(f"{self.ref} {text}", record)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it lives and its ``on_start`` has returned."""
+        return self.status is Status.RUNNING or self.status is Status.CONTINUING
+
+    def exit_record(self, reason: ExitReason, detail: Any = None) -> ExitRecord:
+        """A record of an end without an exception, made before the end begins."""
+        return ExitRecord(
+            self.ref, reason, None, None, self.generation, self.has_started, detail=detail
+        )
 
     # -- the beginning -----------------------------------------------------------------------------
 
     def mark_started(self) -> None:
-        """``on_start`` has returned: messages may be handled."""
+        """``on_start`` has returned."""
+        if self.actor_class._continues:
+            self.status = Status.CONTINUING
+        else:
+            self.open()
+        if not self.supervises:
+            self.report_started()
+
+    def open(self) -> None:
+        """From here on messages may be handled."""
         self.status = Status.RUNNING
         runtime = self.mailbox.runtime
         assert runtime is not None
+        actor = self.actor
+        waits = self.extras is not None or self.actor_class.idle_timeout is not None
+        if waits and actor is not None:
+            actor._begin_idle()
         self.caller_runs = self.never_blocks and not runtime.scheduler.simulated
-        if not self.supervises:
-            self.report_started()
+
+    def inform(self, item: InfoItem) -> None:
+        """Handle a queued message for ``on_info``, if it is wanted still."""
+        actor = self.actor
+        if actor is not None and item.gate():
+            actor.on_info(item.message)
+            if self.extras is not None:
+                self.extras.informed(item.message)
 
     def report_started(self) -> None:
         """Tell the supervisor; a supervisor does it once its children are up."""
@@ -245,13 +295,17 @@ class Cell:
         supervisor = self.supervisor
         if supervisor is not None:
             exited = ChildExited(self, record)
-            if self.unstopped or current_cell.get() is self:
+            by_others = self.unstopped or record.reason is ExitReason.KILLED
+            if by_others or current_cell.get() is self:
                 supervisor.post_urgent(exited)
             else:
                 # As if sent in a turn: then the thread that ran us may run the supervisor next.
                 self.context.run(supervisor.post_urgent, exited)
         for monitor in tuple(self.monitors):
             monitor._settle((record, None))
+            self.monitors.pop(monitor, None)
+        if self.extras is not None:
+            self.extras.close()
         self.actor = None
         self.handle = _gone
         self.laters = None
@@ -261,10 +315,15 @@ class Cell:
     def monitor(self) -> ReplyFuture[ExitRecord]:
         """A future of the exit record; settled at once if there is one."""
         future: ReplyFuture[ExitRecord] = ReplyFuture()
-        self.monitors.append(future)
-        if self.ends:
-            future._settle((self.ends[0], None))
+        self.add_monitor(future)
         return future
+
+    def add_monitor(self, monitor: Monitoring) -> None:
+        """Tell somebody of the end; at once if it is over."""
+        self.monitors[monitor] = None
+        if self.ends:
+            monitor._settle((self.ends[0], None))
+            self.monitors.pop(monitor, None)
 
     def log_failure(self, error: BaseException) -> None:
         """Let the actor log what it failed on; one that was abandoned has nothing to say."""
@@ -278,7 +337,7 @@ class Cell:
         cause = record.exception if record is not None else None
         if cause is None:
             return self.dead(text)
-        error = ActorCrashed(f"{self.ref} {text}: it crashed on {cause!r}")
+        error = ActorCrashed(f"{self.ref} {text}: it crashed on {cause!r}", record)
         error.__cause__ = cause
         return error
 

@@ -159,9 +159,10 @@ class ReplyFuture(pykka.Future[T]):
             else:
                 settled = block_on(self, limit)
             if not settled:
-                if remaining is not None and (timeout is None or remaining <= timeout):
-                    raise self._deadline_error()
-                raise pykka.Timeout(f"{timeout} seconds")
+                if remaining is None or (timeout is not None and timeout < remaining):
+                    raise pykka.Timeout(f"{timeout} seconds")
+                # For good: a reply that comes later is dropped.
+                self._fail(self._deadline_error())
         outcome = self._outcome
         assert outcome is not None
         return outcome
@@ -251,7 +252,7 @@ class ReplyFuture(pykka.Future[T]):
             if timer is not None:
                 timer.cancel()
         if self._outcome is None:
-            raise self._deadline_error()
+            self._fail(self._deadline_error())
 
     # -- deriving ----------------------------------------------------------------------------------
 

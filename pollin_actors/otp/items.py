@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pollin_actors.otp.cell import Cell
 from pollin_actors.otp.futures import ReplyFuture
 
 if TYPE_CHECKING:
+    from pollin_actors.otp.cell import Cell
     from pollin_actors.otp.turns import Runnable
 
-__all__ = ["TURNS", "Item", "StopRequest", "pending"]
+__all__ = ["TURNS", "InfoItem", "Item", "StopItem", "StopRequest", "pending"]
 
 TURNS = 64
 """How many turns a thread gives to one mailbox before others get theirs."""
@@ -45,13 +46,41 @@ class Item:
         self.done = False
 
     def fail(self, error: BaseException) -> None:
-        """It will not be handled. Whoever asked for a stop has got what they wanted."""
+        """It will not be handled."""
         self.done = True
         if self.future is not None:
-            if self.message.__class__ is StopRequest:
-                self.future._settle((None, None))
-            else:
-                self.future._fail(error)
+            self.future._fail(error)
+
+
+class StopItem(Item):
+    """A queued request to stop."""
+
+    __slots__ = ()
+
+    def __init__(self, future: ReplyFuture[None] | None, cell: Cell) -> None:
+        super().__init__(StopRequest(), future, cell)
+
+    def fail(self, error: BaseException) -> None:
+        """Its actor has ended already: whoever asked for a stop has got what they wanted."""
+        self.done = True
+        if self.future is not None:
+            self.future._settle((None, None))
+
+
+class InfoItem(Item):
+    """A queued message for the ``on_info`` of one incarnation.
+
+    Args:
+        message: what ``on_info`` gets.
+        cell: the incarnation.
+        gate: asked in the turn itself whether the message is wanted still.
+    """
+
+    __slots__ = ("gate",)
+
+    def __init__(self, message: Any, cell: Cell, gate: Callable[[], bool]) -> None:
+        super().__init__(message, None, cell)
+        self.gate = gate
 
 
 class _Pending(threading.local):

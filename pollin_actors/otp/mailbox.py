@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pollin_actors.otp.cell import Cell, Status
 from pollin_actors.otp.errors import MailboxFull
-from pollin_actors.otp.exits import ExitReason, ExitRecord
+from pollin_actors.otp.exits import ExitReason
 from pollin_actors.otp.futures import ReplyFuture
-from pollin_actors.otp.items import TURNS, Item, StopRequest
+from pollin_actors.otp.items import TURNS, InfoItem, Item, StopItem
 from pollin_actors.otp.later import Later
 from pollin_actors.otp.turns import Runnable
 from pollin_actors.otp.waiting import current_cell
@@ -99,7 +99,7 @@ class Mailbox(Runnable):
         try:
             reply = cell.context.run(cell.handle, message)
         except BaseException as error:
-            self._turn_failed(cell, message, future, error)
+            self._turn_failed(cell, message, future, error, foreign)
             if foreign and not isinstance(error, Exception):
                 raise  # an interrupt of the caller, or as good as one
         else:
@@ -136,13 +136,26 @@ class Mailbox(Runnable):
         """Have an incarnation stop after what is queued now; settled once it has."""
         future: ReplyFuture[Any] = ReplyFuture()
         future._target = self
-        self._enqueue(Item(StopRequest(), future, cell))
+        self._enqueue(StopItem(future, cell))
         return future
 
     def post_urgent(self, message: Any) -> None:
         """A message of the runtime's own: it overtakes the queue and passes by the bound."""
         try:
             self.urgent.append(message)
+            self.schedule()
+        except BaseException:
+            self._reschedule()
+            raise
+
+    def post_info(self, item: InfoItem, cell: Cell) -> None:
+        """A message for ``on_info``: after what is queued, past the bound, to this incarnation."""
+        try:
+            if cell.stopped.is_set():
+                return
+            self.queue.append(item)
+            if cell.stopped.is_set():
+                item.done = True  # its end may have looked before we appended
             self.schedule()
         except BaseException:
             self._reschedule()
@@ -169,17 +182,17 @@ class Mailbox(Runnable):
             raise
 
     def _dead_error(self, cell: Cell | None) -> BaseException | None:
+        if cell is not None and cell.stopped.is_set():
+            return cell.dead()
         closed = self.closed
         if closed is not None:
             return closed()
         if self.vacant is not None:
             return self.vacant()
-        if cell is not None and cell.stopped.is_set():
-            return cell.dead()
         return None
 
     def _is_full(self, item: Item) -> bool:
-        stops = item.message.__class__ is StopRequest  # always welcome
+        stops = item.__class__ is StopItem  # always welcome
         return self.bound is not None and len(self.queue) >= self.bound and not stops
 
     def _full(self) -> MailboxFull:
@@ -260,6 +273,37 @@ class Mailbox(Runnable):
         if cell is not None:
             cell.caller_runs = False
 
+    def kill(self, cell: Cell) -> None:
+        """End an incarnation now, without its ``on_stop``; abandon it if it is in a turn.
+
+        Its record's reason is ``killed``, or ``unstopped`` if its thread may still run. For actors
+        that supervise nobody. Nothing happens if it has ended.
+        """
+        if cell.record is not None:
+            return
+        token, executor = self.token, self.executor
+        if not token._is_owned():  # type: ignore[attr-defined]
+            try:
+                if token.acquire(False):
+                    self._kill_turn(cell)
+                    token.release()
+                    if executor is not None:
+                        # A thread of its own learns that it is needed no more; and whoever bears
+                        # the name now may have found the token taken.
+                        executor.submit(self)
+                    if self.executor is not executor:
+                        self.schedule()
+                    return
+            except BaseException as error:
+                self._recover(token, error)
+                raise
+        self.abandon(cell)
+
+    def _kill_turn(self, cell: Cell) -> None:
+        if cell.status < Status.STOPPING:
+            cell.begin_exit(cell.exit_record(ExitReason.KILLED))
+        cell.finish()
+
     def abandon(self, cell: Cell) -> None:
         """Give up on an incarnation that does not end; its thread may still be in a turn.
 
@@ -272,9 +316,9 @@ class Mailbox(Runnable):
         current = self.current
         self.token = threading.RLock()
         self.current = None
-        record = ExitRecord(cell.ref, ExitReason.UNSTOPPED, generation=cell.generation)
+        record = cell.exit_record(ExitReason.UNSTOPPED)
         cell.begin_exit(record)
-        if current.__class__ is Item:
+        if isinstance(current, Item):
             current.fail(cell.dead("was abandoned: it did not end within its shutdown time"))
         cell.finish(record)
         if self.executor is not None:

@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
@@ -20,6 +20,7 @@ from pollin_actors.otp.errors import PoolExhausted
 if TYPE_CHECKING:
     from pollin_actors.otp.cell import Cell
     from pollin_actors.otp.futures import ReplyFuture
+    from pollin_actors.otp.runtime import Task
     from pollin_actors.otp.turns import Runnable
 
 __all__ = ["OwnThread", "ThreadPool"]
@@ -44,7 +45,7 @@ class ThreadPool:
         self._size = size if size is not None else max(2, min(8, os.cpu_count() or 2))
         self._ceiling = max(ceiling, self._size)
         self._name = name
-        self._tasks: queue.SimpleQueue[Runnable | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._limit = self._size
         self._idle = 0
@@ -57,7 +58,7 @@ class ThreadPool:
             if not self._threads and not self._stopping:
                 self._spawn()
 
-    def submit(self, mailbox: Runnable) -> None:
+    def submit(self, mailbox: Task) -> None:
         """Have a mailbox run soon. Never blocks; safe in signal handlers."""
         self._tasks.put(mailbox)
 
@@ -168,14 +169,14 @@ class OwnThread:
         self._thread = threading.Thread(target=self._work, name=name, daemon=daemon)
         self._thread.start()
 
-    def submit(self, mailbox: Runnable) -> None:
-        self._wake.put(mailbox)
+    def submit(self, mailbox: Task) -> None:
+        self._wake.put(cast("Runnable", mailbox))  # given by a mailbox only, and only its own
 
     def _work(self) -> None:
         while True:
             mailbox = self._wake.get()
             try:
-                mailbox.run()
+                mailbox.run(executor=self)
             except BaseException:
                 log.exception("actor.turn_interrupted", mailbox=mailbox.label)
             cell = mailbox.cell

@@ -7,8 +7,6 @@ jumps to the next timer.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import random
 from collections.abc import Callable
 from contextvars import Token
@@ -16,14 +14,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from pollin_actors.otp.errors import SimulationStuck
-from pollin_actors.otp.runtime import Runtime, Scheduler
-from pollin_actors.otp.timers import Timer
+from pollin_actors.otp.runtime import Runtime, Scheduler, Task
+from pollin_actors.otp.timers import Timer, TimerHeap
 from pollin_actors.otp.waiting import simulated_scheduler
 
 if TYPE_CHECKING:
     from pollin_actors.otp.cell import Cell
     from pollin_actors.otp.futures import ReplyFuture
-    from pollin_actors.otp.turns import Runnable
 
 __all__ = ["SimulatedScheduler", "SimulatedTimers", "Simulation", "VirtualClock"]
 
@@ -55,15 +52,15 @@ class SimulatedTimers:
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, int, Timer]] = []
-        self._count = itertools.count()
+        self._heap = TimerHeap()
 
     def start(self) -> None:
         """Nothing to start: whoever waits moves the clock."""
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
-        timer = Timer(self._clock.monotonic() + max(delay, 0.0), callback)
-        heapq.heappush(self._heap, (timer.due, next(self._count), timer))
+        due = self._clock.monotonic() + max(delay, 0.0)
+        timer = Timer(due, callback, self._heap.cancels)
+        self._heap.push(timer)
         return timer
 
     def stop(self) -> None:
@@ -71,16 +68,14 @@ class SimulatedTimers:
 
     def next_due(self) -> float | None:
         """When the next timer is due; None without one."""
-        while self._heap and self._heap[0][2].cancelled:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        return self._heap.next_due()
 
     def fire_next(self) -> None:
         """Move the clock to the next timer and fire it."""
         due = self.next_due()
         if due is not None:
             self._clock.advance_to(due)
-            heapq.heappop(self._heap)[2].fire()
+            self._heap.pop().fire()
 
 
 class SimulatedScheduler:
@@ -98,7 +93,7 @@ class SimulatedScheduler:
         self._choices = choices
         self._clock = clock
         self._timers = timers
-        self._runnable: list[Runnable] = []
+        self._runnable: list[Task] = []
         self._stopped = False
         self.turns = 0
 
@@ -110,7 +105,7 @@ class SimulatedScheduler:
         self._runnable.clear()
         return True
 
-    def submit(self, mailbox: Runnable) -> None:
+    def submit(self, mailbox: Task) -> None:
         if not self._stopped:
             self._runnable.append(mailbox)
 
@@ -170,7 +165,7 @@ class Simulation:
         self.clock = VirtualClock()
         self.timers = SimulatedTimers(self.clock)
         self.scheduler = SimulatedScheduler(random.Random(seed), self.clock, self.timers)
-        self.runtime = Runtime(self.clock, self.scheduler, self.timers)
+        self.runtime = Runtime(self.clock, self.scheduler, self.timers, random=random.Random(seed))
         self._token: Token[Scheduler | None] | None = None
 
     def __enter__(self) -> Self:

@@ -13,7 +13,7 @@ import structlog
 
 from pollin_actors.otp.clock import Clock
 
-__all__ = ["ThreadTimers", "Timer", "Timers"]
+__all__ = ["ThreadTimers", "Timer", "TimerHeap", "Timers"]
 
 log = structlog.get_logger("pollin_actors.otp")
 
@@ -21,15 +21,21 @@ log = structlog.get_logger("pollin_actors.otp")
 class Timer:
     """A call that is due at some time, unless cancelled."""
 
-    __slots__ = ("_callback", "due")
+    __slots__ = ("_callback", "_cancels", "due")
 
-    def __init__(self, due: float, callback: Callable[[], object]) -> None:
+    def __init__(
+        self, due: float, callback: Callable[[], object], cancels: list[None] | None = None
+    ) -> None:
         self.due = due
         self._callback: Callable[[], object] | None = callback
+        self._cancels = cancels
 
     def cancel(self) -> None:
         """Do not call. Harmless when it has been called, or cancelled before."""
-        self._callback = None
+        if self._callback is not None:
+            self._callback = None
+            if self._cancels is not None:
+                self._cancels.append(None)
 
     @property
     def cancelled(self) -> bool:
@@ -45,6 +51,53 @@ class Timer:
             callback()
         except Exception:
             log.exception("timer.callback_failed", callback=repr(callback))
+
+
+class TimerHeap:
+    """Timers in the order in which they are due. One thread uses it; any may cancel.
+
+    The cancelled ones are thrown out as soon as they are more than half, so that each costs
+    constant time and they never take more memory than the others.
+    """
+
+    FEW = 32
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._numbers = itertools.count()
+        # One entry for each cancelled since the last clearing; a few too many do no harm.
+        self.cancels: list[None] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def push(self, timer: Timer) -> None:
+        """Add one."""
+        heapq.heappush(self._heap, (timer.due, next(self._numbers), timer))
+        self._clear_out()
+
+    def next_due(self) -> float | None:
+        """When the next timer is due; None without one."""
+        heap = self._heap
+        self._clear_out()
+        while heap and heap[0][2].cancelled:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def pop(self) -> Timer:
+        """Take out the next."""
+        return heapq.heappop(self._heap)[2]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._heap.clear()
+
+    def _clear_out(self) -> None:
+        cancelled = len(self.cancels)
+        if cancelled > self.FEW and 2 * cancelled > len(self._heap):
+            del self.cancels[:cancelled]
+            self._heap[:] = [entry for entry in self._heap if not entry[2].cancelled]
+            heapq.heapify(self._heap)
 
 
 class Timers(Protocol):
@@ -71,6 +124,7 @@ class ThreadTimers:
 
     def __init__(self, clock: Clock, name: str = "pollin-timers") -> None:
         self._clock = clock
+        self._heap = TimerHeap()  # only the thread looks into it
         self._new: queue.SimpleQueue[Timer | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._started = False
@@ -81,7 +135,8 @@ class ThreadTimers:
             self._thread.start()
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
-        timer = Timer(self._clock.monotonic() + max(delay, 0.0), callback)
+        due = self._clock.monotonic() + max(delay, 0.0)
+        timer = Timer(due, callback, self._heap.cancels)
         self._new.put(timer)
         return timer
 
@@ -91,16 +146,14 @@ class ThreadTimers:
             self._thread.join()
 
     def _run(self) -> None:
-        heap: list[tuple[float, int, Timer]] = []
-        numbers = itertools.count()
+        heap = self._heap
         while True:
-            while heap and heap[0][2].cancelled:
-                heapq.heappop(heap)
             pause = None
-            if heap:
-                pause = min(heap[0][0] - self._clock.monotonic(), threading.TIMEOUT_MAX)
+            due = heap.next_due()
+            if due is not None:
+                pause = min(due - self._clock.monotonic(), threading.TIMEOUT_MAX)
                 if pause <= 0.0:
-                    heapq.heappop(heap)[2].fire()
+                    heap.pop().fire()
                     continue
             try:
                 timer = self._new.get(timeout=pause)
@@ -108,4 +161,4 @@ class ThreadTimers:
                 continue
             if timer is None:
                 return
-            heapq.heappush(heap, (timer.due, next(numbers), timer))
+            heap.push(timer)

@@ -1,4 +1,4 @@
-"""Running a mailbox: whose turn it is, what a turn may do, and how an incarnation ends.
+"""Running a mailbox: whose turn it is, and what a turn may do.
 
 There is no lock in here. Senders append first and look at the state afterwards; whoever changes
 the state changes it first and looks at the queue afterwards. So each message is seen by one side
@@ -13,27 +13,28 @@ from __future__ import annotations
 
 import threading
 from asyncio import _get_running_loop as running_loop  # documented, and the quick way to ask
-from collections import deque
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pollin_actors.otp.cell import Cell, ExitRequest, Status
+from pollin_actors.otp.ends import Ends
 from pollin_actors.otp.errors import ActorCrashed
-from pollin_actors.otp.exits import ExitReason, ExitRecord
+from pollin_actors.otp.exits import ExitReason
 from pollin_actors.otp.futures import ReplyFuture
-from pollin_actors.otp.items import TURNS, Item, StopRequest, pending
+from pollin_actors.otp.items import TURNS, InfoItem, Item, StopItem, pending
 from pollin_actors.otp.later import Later
-from pollin_actors.otp.mailbox_state import MailboxState
 from pollin_actors.otp.waiting import current_cell
+
+if TYPE_CHECKING:
+    from pollin_actors.otp.runtime import Executor
 
 __all__ = ["Runnable"]
 
 # Looked up in the class, each costs as much as a tenth of a turn.
-UNSTARTED, STARTING = Status.UNSTARTED, Status.STARTING
+UNSTARTED, STARTING, CONTINUING = Status.UNSTARTED, Status.STARTING, Status.CONTINUING
 RUNNING, STOPPING = Status.RUNNING, Status.STOPPING
 
 
-class Runnable(MailboxState):
+class Runnable(Ends):
     """A mailbox as far as running it goes; ``Mailbox`` adds sending."""
 
     __slots__ = ()
@@ -73,16 +74,21 @@ class Runnable(MailboxState):
         cell = self.cell
         if cell is None or cell.status is UNSTARTED:
             return self.ending is not None
-        return bool(self.urgent or self.queue or cell.status is STARTING)
+        return bool(self.urgent or self.queue or cell.status is not RUNNING)
 
-    def run(self, turns: int = TURNS, *, foreign: bool = False) -> None:
+    def run(
+        self, turns: int = TURNS, *, foreign: bool = False, executor: Executor | None = None
+    ) -> None:
         """Take turns until nothing is left, somebody else has the token, or ``turns`` are taken.
 
         Args:
             turns: how many at most; then the rest is scheduled.
             foreign: this thread is a caller's: an interrupt inside a turn is raised again in it.
+            executor: run only incarnations of this executor's; None for those there are now.
         """
-        token, executor, followed = self.token, self.executor, False
+        token, followed = self.token, False
+        if executor is None:
+            executor = self.executor
         self.scheduled = False
         if token._is_owned():  # type: ignore[attr-defined]
             return  # an outer frame of this thread is in a turn, and will look again
@@ -91,7 +97,7 @@ class Runnable(MailboxState):
                 self.scheduled = False
                 if not token.acquire(False):
                     break  # whoever holds it looks again after giving it back
-                turns = self._drain(token, turns, foreign)
+                turns = self._drain(token, turns, foreign, executor)
                 # Read by who holds the token: the next holder's is another thread's.
                 followed = followed or self.followed or self.token is not token
                 self.followed = False
@@ -151,7 +157,7 @@ class Runnable(MailboxState):
             cell = self.cell
             # After a start its supervisor comes first, and then the messages that waited.
             starts = cell is not None and cell.status is STARTING
-            self._drain(token, 1 if starts else TURNS, foreign)
+            self._drain(token, 1 if starts else TURNS, foreign, self.executor)
             self.followed = False
             token.release()
             return self.has_work()
@@ -161,39 +167,47 @@ class Runnable(MailboxState):
 
     # -- turns; only the thread that holds the token comes here ------------------------------------
 
-    def _drain(self, token: threading.RLock, turns: int, foreign: bool) -> int:
-        queue, urgent, executor = self.queue, self.urgent, self.executor
-        while turns > 0 and self.token is token and self.executor is executor:
+    def _drain(
+        self, token: threading.RLock, turns: int, foreign: bool, executor: Executor | None
+    ) -> int:
+        queue, urgent = self.queue, self.urgent
+        while turns > 0 and self.token is token:
             if self.ending is not None:
                 self.ending.finish()  # an interrupt came in the middle of it
             cell = self.cell
+            # Looked at last: whoever attaches an incarnation sets the cell last.
+            if self.executor is not executor:
+                break
             if cell is None or cell.status is UNSTARTED:
                 # Nobody bears the name: what has failed meanwhile need not lie here.
                 while queue and queue[0].done:
                     queue.popleft()
                 break
-            if cell.status is STOPPING:
+            status = cell.status
+            if status is STOPPING:
                 cell.finish()  # an interrupt came between its hooks and its end
                 if self.cell is cell:
                     self.release_cell(cell)
                 continue
-            if urgent:
+            if status is CONTINUING:
+                self._continue_turn(cell, foreign)
+            elif urgent:
                 message = urgent[0]
                 self._urgent_turn(cell, message, foreign)
                 # Only now: an exit record must not be lost to an interrupt. Twice is harmless.
                 if urgent and urgent[0] is message:
                     del urgent[0]
-            elif cell.status is STARTING:
+            elif status is STARTING:
                 self._start_turn(cell, foreign)
             elif queue:
                 item = queue[0]
                 self.current = item
                 queue.popleft()
                 self._queued_turn(cell, item, foreign)
-                if self.token is token:
-                    self.current = None
             else:
                 break
+            if self.token is token:
+                self.current = None
             turns -= 1
         return turns
 
@@ -207,22 +221,15 @@ class Runnable(MailboxState):
         if future is not None and future._is_late():
             future._fail(future._deadline_error())
             return
+        if item.__class__ is not Item:
+            self._special_turn(cell, item, foreign)
+            return
         message = item.message
         self.used = True
-        if message.__class__ is StopRequest:
-            if cell.supervises:
-                cell.context.run(
-                    cell.actor.on_info, item
-                )  # it stops its children first, then itself
-                return
-            self.end(cell, ExitRecord(cell.ref, ExitReason.NORMAL, generation=cell.generation))
-            if future is not None:
-                future._settle((None, None))
-            return
         try:
             reply = cell.context.run(cell.handle, message)
         except BaseException as error:
-            self._turn_failed(cell, message, future, error)
+            self._turn_failed(cell, message, future, error, foreign)
             if foreign and not isinstance(error, Exception):
                 raise
         else:
@@ -232,107 +239,70 @@ class Runnable(MailboxState):
                 else:
                     future._settle((reply, None))
 
+    def _special_turn(self, cell: Cell, item: Item, foreign: bool) -> None:
+        """What is queued beside the messages for ``on_receive``."""
+        if item.__class__ is InfoItem:
+            self._info_turn(cell, item, foreign)
+            return
+        assert item.__class__ is StopItem
+        self.used = True
+        if cell.supervises:
+            # It stops its children first, then itself.
+            cell.context.run(cell.actor.on_info, item)
+            return
+        try:
+            self.end(cell, cell.exit_record(ExitReason.NORMAL), foreign=foreign)
+        finally:
+            # Also if on_stop has raised an interrupt: it was alive, and has ended.
+            if item.future is not None and cell.ends:
+                item.future._settle((None, None))
+
+    def _info_turn(self, cell: Cell, item: InfoItem, foreign: bool) -> None:
+        try:
+            cell.context.run(cell.inform, item)
+        except BaseException as error:
+            self._hook_failed(cell, item.message, error, foreign)
+            if foreign and not isinstance(error, Exception):
+                raise
+
     def _start_turn(self, cell: Cell, foreign: bool) -> None:
         self.current = cell
         try:
             cell.context.run(cell.actor.on_start)
         except BaseException as error:
-            self._crash(cell, error, None, None)
+            self._hook_failed(cell, None, error, foreign)
             if foreign and not isinstance(error, Exception):
                 raise
         else:
             if cell.status is STARTING:
                 cell.context.run(cell.mark_started)
-        self.current = None
+
+    def _continue_turn(self, cell: Cell, foreign: bool) -> None:
+        self.current = cell
+        try:
+            cell.context.run(cell.actor.on_continue)
+        except BaseException as error:
+            self._hook_failed(cell, None, error, foreign)
+            if foreign and not isinstance(error, Exception):
+                raise
+        else:
+            if cell.status is CONTINUING:
+                cell.context.run(cell.open)
 
     def _urgent_turn(self, cell: Cell, message: Any, foreign: bool) -> None:
         if message.__class__ is ExitRequest and not cell.supervises:
             if message.cell is not cell or (message.only_if_idle and (self.queue or cell.laters)):
                 return
             self.current = cell
-            self.end(cell, ExitRecord(cell.ref, message.reason, generation=cell.generation))
-            self.current = None
+            self.end(cell, cell.exit_record(message.reason), foreign=foreign)
             return
         self.current = cell
         try:
             cell.context.run(cell.actor.on_info, message)
         except BaseException as error:
-            self._crash(cell, error, message, None)
+            self._hook_failed(cell, message, error, foreign)
             if foreign and not isinstance(error, Exception):
                 raise
-        self.current = None
-
-    def _turn_failed(
-        self, cell: Cell, message: Any, future: ReplyFuture[Any] | None, error: BaseException
-    ) -> None:
-        if cell.unstopped:
-            if future is not None:
-                future._fail(error)  # it was answered when the actor was abandoned
-        elif future is not None and isinstance(error, cell.replies):
-            cell.actor._log_reply(error)
-            future._fail(error)
-        elif future is None and isinstance(error, cell.ignored_in_tell):
-            cell.actor._log_reply(error)
-        else:
-            self._crash(cell, error, message, future)
-
-    # -- ends --------------------------------------------------------------------------------------
-
-    def end(self, cell: Cell, record: ExitRecord) -> None:
-        """End an incarnation in order: its ``on_stop`` runs, then everybody is told."""
-        if cell.status >= STOPPING:
-            return
-        started = cell.status is RUNNING
-        cell.begin_exit(record)
-        if started:
-            try:
-                if current_cell.get() is cell:
-                    cell.actor.on_stop()  # a supervisor ends itself, inside its own turn
-                else:
-                    cell.context.run(cell.actor.on_stop)
-            except BaseException as error:
-                if not cell.unstopped:
-                    cell.exit = ExitRecord(
-                        cell.ref, ExitReason.CRASH, error, None, cell.generation, started
-                    )
-                    cell.log_failure(error)
-                if not isinstance(error, Exception):
-                    cell.finish()
-                    raise
-        cell.finish()
-
-    def _crash(
-        self, cell: Cell, error: BaseException, message: Any, future: ReplyFuture[Any] | None
-    ) -> None:
-        """End an incarnation because of an exception, and answer who waits for this message."""
-        if cell.status >= STOPPING:
-            if future is not None:
-                future._fail(cell.crash_error("stopped before it answered"))
-            cell.finish()
-            return
-        started = cell.status is RUNNING
-        cell.begin_exit(
-            ExitRecord(cell.ref, ExitReason.CRASH, error, message, cell.generation, started)
-        )
-        cell.log_failure(error)
-        if future is not None:
-            if isinstance(error, Exception):
-                future._fail(error)
-            else:
-                crashed = ActorCrashed(f"{cell.ref} crashed on {error!r} while it handled this")
-                crashed.__cause__ = error
-                future._fail(crashed)
-        actor = cell.actor
-        # A supervisor may have children even if it has not started.
-        if actor is not None and (started or cell.supervises):
-            try:
-                cell.context.run(actor._call_on_failure, error)
-            except BaseException as second:
-                cell.log_failure(second)
-                if not isinstance(second, Exception):
-                    cell.finish()
-                    raise
-        cell.finish()
 
     def _recover(
         self,
@@ -347,7 +317,7 @@ class Runnable(MailboxState):
         if token._is_owned():  # type: ignore[attr-defined]
             current, cell = self.current, self.cell
             if current is not None:
-                if current.__class__ is Item:
+                if isinstance(current, Item):
                     message, future = current.message, current.future
                     if self.queue and self.queue[0] is current:
                         self.queue.popleft()
@@ -355,7 +325,8 @@ class Runnable(MailboxState):
                     message = future = None
                 unanswered = future is None or future._outcome is None
                 if cell is not None and unanswered and not (future is not None and future._via):
-                    self._crash(cell, error, message, future)
+                    # Without its state: what it raises would go past the release below.
+                    self._crash(cell, error, message, future, with_state=False)
                 elif future is not None and future._outcome is None and not future._via:
                     future._fail(ActorCrashed("its actor has ended"))
             cell = self.cell
@@ -366,35 +337,3 @@ class Runnable(MailboxState):
             self.current = None
             token.release()
         self._reschedule()
-
-    def release_cell(self, cell: Cell) -> None:
-        """An incarnation has ended: fail what only it could answer, keep what others may."""
-        if self.cell is not cell:
-            return
-        if not self.persistent:
-            self.closed = cell.dead
-            self.fail_queued(lambda: cell.dead("stopped before handling the message"))
-            # Fresh ones: a thread that was shut out may still look into the old.
-            self.queue, self.urgent = deque(), []
-            self.cell = None
-        else:
-            for item in tuple(self.queue):
-                if item.cell is cell:
-                    item.fail(cell.dead("stopped before handling the message"))
-            self.cell = None
-            if self.bearer is not cell:
-                # Somebody took over between our look and our store.
-                self.cell = self.bearer
-                self._reschedule()
-                return
-            record = cell.record
-            crashed = record is not None and record.exception is not None
-            if self.queue and self.on_demand is not None and not crashed:
-                self.on_demand(self)
-
-    def fail_queued(self, error: Callable[[], BaseException]) -> None:
-        """Fail the messages that wait now."""
-        for item in tuple(self.queue):
-            item.fail(error())
-        if self.cell is None:
-            self.run()  # it takes away what is done with

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from pollin_actors.otp import Actor, Later, Ref, ReplyFuture, Runtime
 from pollin_actors.otp.actor import attach
 from pollin_actors.otp.cell import Cell
-from pollin_actors.otp.turns import Runnable
+from pollin_actors.otp.runtime import Task
+from pollin_actors.otp.simulation import SimulatedTimers
 
 
 class Refused(Exception):
@@ -63,7 +64,7 @@ class ManualScheduler:
     simulated = False
 
     def __init__(self) -> None:
-        self.submitted: list[Runnable] = []
+        self.submitted: list[Task] = []
 
     def start(self) -> None:
         pass
@@ -71,7 +72,7 @@ class ManualScheduler:
     def stop(self, timeout: float = 5.0) -> bool:
         return True
 
-    def submit(self, mailbox: Runnable) -> None:
+    def submit(self, mailbox: Task) -> None:
         self.submitted.append(mailbox)
 
     def caller_may_run(self) -> bool:
@@ -96,6 +97,12 @@ def manual_runtime() -> tuple[Runtime, ManualScheduler]:
     """A runtime whose scheduler is a ``ManualScheduler``."""
     scheduler = ManualScheduler()
     return Runtime(scheduler=scheduler), scheduler
+
+
+def fire_until(timers: SimulatedTimers, due: float) -> None:
+    """Fire every timer that is due by then, in seconds of virtual time."""
+    while (next_due := timers.next_due()) is not None and next_due <= due:
+        timers.fire_next()
 
 
 def begin(actor: Actor, runtime: Runtime) -> Ref[Any]:

@@ -37,7 +37,7 @@ from pollin_actors.otp.items import Item
 from pollin_actors.otp.simulation import VirtualClock
 from pollin_actors.otp.timers import ThreadTimers
 from tests.interrupts import interrupt_at_every_bytecode
-from tests.otp.actors import Answering, Echo, MayBlock, begin, in_thread, manual_runtime
+from tests.otp.actors import Answering, Echo, MayBlock, begin, fire_until, in_thread, manual_runtime
 
 SECONDS = 10.0
 
@@ -390,7 +390,7 @@ def test_being_abandoned_at_any_moment_of_an_end(crashes: bool) -> None:
         lambda subject: subject.mailbox.run(),
         lambda subject, interrupted: subject.check(),
         prepare=prepare,
-        modules=("pollin_actors.otp.turns", "pollin_actors.otp.cell"),
+        modules=("pollin_actors.otp.turns", "pollin_actors.otp.ends", "pollin_actors.otp.cell"),
         error=abandon,
     )
     assert points > 200
@@ -432,7 +432,7 @@ def test_a_supervisor_survives_that_gives_up_on_a_child_that_is_just_ending(
         terminated = supervisor.ask(TerminateChild("slow"), block=False)
         assert stopping.wait(SECONDS)
         assert supervisor.ask(CountChildren(), timeout=SECONDS).specs == 2  # so the timer is set
-        timers.fire_next()
+        fire_until(timers, 1.0)
         assert terminated.get(timeout=SECONDS) is None
         assert supervisor.is_alive()
         assert log == [("start", None)]
@@ -513,7 +513,12 @@ def test_an_interrupt_while_somebody_elses_answer_is_put_off() -> None:
         operation,
         check,
         prepare=Subject,
-        modules=("pollin_actors.otp.turns", "pollin_actors.otp.cell", "tests.otp.actors"),
+        modules=(
+            "pollin_actors.otp.turns",
+            "pollin_actors.otp.ends",
+            "pollin_actors.otp.cell",
+            "tests.otp.actors",
+        ),
     )
     assert points > 100
 
