@@ -33,6 +33,7 @@ __all__ = [
     "MailboxFull",
     "MaxChildren",
     "NameNotFound",
+    "NotOwner",
     "OtpError",
     "PoolExhausted",
     "SimulationStuck",
@@ -110,6 +111,21 @@ class NameNotFound(OtpError):
 
     def __str__(self) -> str:
         return f"no actor is registered under {self.name!r}; check the name, or start the actor"
+
+
+class NotOwner(OtpError):
+    """Only the bearer of a name may do that, inside its own turn."""
+
+    def __init__(self, name: Hashable, caller: str) -> None:
+        super().__init__(name, caller)
+        self.name = name
+        self.caller = caller
+
+    def __str__(self) -> str:
+        return (
+            f"the value beside the name {self.name!r}: expected a turn of the actor that bears the "
+            f"name, got {self.caller}"
+        )
 
 
 class AlreadyRegistered(OtpError):

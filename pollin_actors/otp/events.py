@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AutoShutdown",
+    "Crashed",
     "Event",
     "EventHook",
     "Exited",
@@ -85,26 +86,33 @@ class StartRefused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exited(Event):
-    """A child has ended, for whatever reason."""
+    """A child has ended in order, or was made to end."""
+
+    event: ClassVar[str] = "actor.exited"
 
     record: ExitRecord
 
-    @property
-    def event(self) -> str:  # type: ignore[override]
-        return "actor.crashed" if self.record.exception is not None else "actor.exited"
+    def fields(self) -> dict[str, Any]:
+        return {"reason": str(self.record.reason)}
 
-    @property
-    def level(self) -> str:  # type: ignore[override]
-        return "error" if self.record.exception is not None else "debug"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crashed(Event):
+    """An exception has ended a child."""
+
+    event: ClassVar[str] = "actor.crashed"
+    level: ClassVar[str] = "error"
+
+    record: ExitRecord
 
     def fields(self) -> dict[str, Any]:
         record = self.record
-        told: dict[str, Any] = {"reason": str(record.reason)}
-        if record.exception is not None:
-            told["message"] = type(record.last_message).__name__
-            told["state"] = record.state
-            told["exc_info"] = record.exception
-        return told
+        return {
+            "reason": str(record.reason),
+            "message": type(record.last_message).__name__,
+            "state": record.state,
+            "exc_info": record.exception,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
+import structlog
+
 from pollin_actors.otp.clock import Clock, SystemClock
+from pollin_actors.otp.event_queue import EventQueue
+from pollin_actors.otp.events import Event, EventHook
 from pollin_actors.otp.pool import ThreadPool
 from pollin_actors.otp.registry import Registry
 from pollin_actors.otp.timers import ThreadTimers, Timers
@@ -14,15 +20,27 @@ from pollin_actors.otp.timers import ThreadTimers, Timers
 if TYPE_CHECKING:
     from pollin_actors.otp.cell import Cell
     from pollin_actors.otp.futures import ReplyFuture
-    from pollin_actors.otp.turns import Runnable
 
-__all__ = ["Executor", "Runtime", "Scheduler", "default_runtime"]
+__all__ = ["Executor", "Runtime", "Scheduler", "Task", "default_runtime"]
+
+
+class Task(Protocol):
+    """What an executor runs: a mailbox, or the event queue."""
+
+    @property
+    def label(self) -> str:
+        """How errors call it."""
+        ...
+
+    def run(self, turns: int = ..., *, foreign: bool = ...) -> None:
+        """Take at most so many turns."""
+        ...
 
 
 class Executor(Protocol):
     """Runs mailboxes."""
 
-    def submit(self, mailbox: Runnable) -> None:
+    def submit(self, mailbox: Task) -> None:
         """Call ``mailbox.run()`` soon. Must neither block nor raise."""
         ...
 
@@ -64,6 +82,10 @@ class Runtime:
         clock: where the time is read; the system's by default.
         scheduler: where turns are taken; a ``ThreadPool`` by default.
         timers: who calls later; a thread of their own by default.
+        random: where chance comes from, such as the jitter of back-offs; give a seeded one for
+            runs that can be repeated.
+        on_event: called with every event of every supervisor, one after another, after the
+            supervisor's turn; what it raises is logged (``event_hook.failed``).
     """
 
     def __init__(
@@ -71,11 +93,27 @@ class Runtime:
         clock: Clock | None = None,
         scheduler: Scheduler | None = None,
         timers: Timers | None = None,
+        *,
+        random: Random | None = None,
+        on_event: EventHook | None = None,
     ) -> None:
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.scheduler: Scheduler = scheduler if scheduler is not None else ThreadPool()
         self.timers: Timers = timers if timers is not None else ThreadTimers(self.clock)
+        self.random: Random = random if random is not None else Random()
+        self.on_event: EventHook | None = on_event
+        self.events = EventQueue(self.scheduler, self.timers, lambda: self.on_event)
         self.registry = Registry(self)
+
+    def emit(self, kind: type[Event], make: Callable[[], Event]) -> None:
+        """Have an event logged, and the hook told, soon; nothing is waited for.
+
+        Args:
+            kind: its class. Debug events are left out while nobody would see them.
+            make: makes it, if it is wanted at all.
+        """
+        if kind.level != "debug" or self.on_event is not None or structlog.is_configured():
+            self.events.put(make)
 
     def start(self) -> Runtime:
         """Start the first threads. Starting twice is harmless."""
@@ -89,7 +127,9 @@ class Runtime:
         Actors that are still alive are not run any more: stop them first.
         """
         self.timers.stop()
-        return self.scheduler.stop(timeout)
+        ended = self.scheduler.stop(timeout)
+        self.events.flush()
+        return ended
 
 
 _default: Runtime | None = None

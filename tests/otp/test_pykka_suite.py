@@ -1,4 +1,4 @@
-"""Pykka's own test suite, run with our Actor as its runtime."""
+"""Pykka's own test suite, run with our actors as its runtime, and with Pykka's adopted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ EXCEPTED = (
 )
 
 RUNTIMES = """
+from pykka import ThreadingActor as _ThreadingActor
 from pollin_actors.otp.actor import Actor as _OurActor, BlockingActor as _OurBlockingActor
+from pollin_actors.otp.adoption import adopt as _adopt
 from pollin_actors.otp.futures import ReplyFuture as _OurFuture
 
 
@@ -28,6 +30,15 @@ class _Pooled(_OurActor):
 
 class _Blocking(_OurBlockingActor):
     replies = (Exception,)
+
+
+class _Adopted(_ThreadingActor):
+    replies = (Exception,)
+
+    @classmethod
+    def start(cls, *args, **kwargs):
+        # As a supervisor does it: the suite's own classes are adopted, not only their base.
+        return super(_Adopted, _adopt(cls)).start(*args, **kwargs)
 
 
 RUNTIMES = {
@@ -41,7 +52,9 @@ RUNTIMES = {
         ),
         id=name,
     )
-    for name, actor_class in {"pooled": _Pooled, "blocking": _Blocking}.items()
+    for name, actor_class in {
+        "pooled": _Pooled, "blocking": _Blocking, "adopted": _Adopted
+    }.items()
 }
 """
 
@@ -60,7 +73,7 @@ def find_distribution(folder: Path) -> Path | None:
 
 @pytest.mark.timeout(300)
 def test_pykkas_own_suite_passes_with_our_actors(tmp_path: Path) -> None:
-    """Pooled and blocking actors are faithful Pykka runtimes, but for two tests named above."""
+    """Pooled, blocking and adopted actors are faithful runtimes, but for two tests named above."""
     source = find_distribution(tmp_path)
     if source is None:
         if os.environ.get("CI"):
@@ -82,7 +95,8 @@ def test_pykkas_own_suite_passes_with_our_actors(tmp_path: Path) -> None:
     path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider"]
     for name in EXCEPTED:
-        command += ["--deselect", f"{name}[pooled]", "--deselect", f"{name}[blocking]"]
+        for runtime in ("pooled", "blocking", "adopted"):
+            command += ["--deselect", f"{name}[{runtime}]"]
     done = subprocess.run(
         [*command, "--timeout", "60", "tests"],
         check=False,
@@ -93,5 +107,5 @@ def test_pykkas_own_suite_passes_with_our_actors(tmp_path: Path) -> None:
         timeout=280,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
-    assert "4 deselected" in done.stdout, done.stdout[-2000:]
+    assert "6 deselected" in done.stdout, done.stdout[-2000:]
     assert "skipped" not in done.stdout
