@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
+from pollin_actors.otp.actor import Ref
 from pollin_actors.otp.cell import Cell, ExitRequest, Status
 from pollin_actors.otp.child_spec import ChildSpec
-from pollin_actors.otp.children import (
-    Child,
-    ChildState,
-    CountChildren,
-    StartChild,
-    TerminateChild,
-    WhichChildren,
-)
+from pollin_actors.otp.children import Child, ChildState
 from pollin_actors.otp.errors import (
     AlreadyRegistered,
     AlreadyStarted,
     ChildNotFound,
     InvalidSpec,
+    MaxChildren,
     StartFailed,
 )
 from pollin_actors.otp.exits import ExitReason
 from pollin_actors.otp.futures import ReplyFuture
+from pollin_actors.otp.handle import SupervisorRef
 from pollin_actors.otp.intensity import Backoff
 from pollin_actors.otp.later import Later
 from pollin_actors.otp.mailbox import Mailbox
 from pollin_actors.otp.registry import Registry
+from pollin_actors.otp.runtime import Runtime
 from pollin_actors.otp.supervision import BaseSupervisor
 
 __all__ = ["DynamicSupervisor", "EnsureChild"]
@@ -49,9 +46,12 @@ class IdleTick(NamedTuple):
 class DynamicSupervisor(BaseSupervisor):
     """Supervises children that come and go; each is restarted on its own.
 
-    It keeps no spec of a child that ended and is not restarted.
+    It keeps no spec of a child that ended and is not restarted, and children may have the same
+    id: what counts is their ref (or their name, if they have one). They stop in parallel.
 
     Args:
+        max_children: how many there may be at most, those being restarted included; None for no
+            bound. One more is refused with ``MaxChildren``.
         spec_for: makes the spec of a named child, for ``EnsureChild`` and ``mailbox``.
         max_restarts: more restarts of all children together than this within ``max_seconds``, and
             the supervisor gives up.
@@ -66,6 +66,7 @@ class DynamicSupervisor(BaseSupervisor):
     def __init__(
         self,
         *,
+        max_children: int | None = None,
         spec_for: Callable[[Hashable], ChildSpec] | None = None,
         max_restarts: int = 3,
         max_seconds: float = 5.0,
@@ -78,10 +79,48 @@ class DynamicSupervisor(BaseSupervisor):
         )
         if idle_after is not None and not idle_after > 0:
             raise InvalidSpec("idle_after", "seconds > 0, or None", idle_after)
+        if max_children is not None and not _is_count(max_children):
+            raise InvalidSpec("max_children", "an int >= 0, or None", max_children)
+        self._max_children = max_children
         self._spec_for = spec_for
         self._idle_after = idle_after
         self._children: dict[Child, None] = {}
         self._by_name: dict[Hashable, Child] = {}
+
+    @classmethod
+    def start(
+        cls,
+        *,
+        name: Hashable = None,
+        runtime: Runtime | None = None,
+        timeout: float | None = None,
+        max_children: int | None = None,
+        max_restarts: int = 3,
+        max_seconds: float = 5.0,
+        backoff: Backoff | None = None,
+    ) -> SupervisorRef[DynamicSupervisor]:
+        """Start a dynamic supervisor that nobody supervises.
+
+        Args:
+            name: registered under this name.
+            runtime: where it lives; by default one that all such supervisors share.
+            timeout: seconds to wait for the start; None for no bound.
+            max_children: as for the class, and so are the other options.
+
+        Returns:
+            Its handle.
+
+        Raises:
+            InvalidSpec: an argument has a value that it cannot have. Nothing was started.
+            AlreadyRegistered: the name belongs to somebody alive.
+        """
+        actor = cls(
+            max_children=max_children,
+            max_restarts=max_restarts,
+            max_seconds=max_seconds,
+            backoff=backoff,
+        )
+        return actor.launch(runtime, name, timeout)
 
     def on_start(self) -> None:
         self.report_up()
@@ -98,15 +137,24 @@ class DynamicSupervisor(BaseSupervisor):
     def handle(self, message: Any) -> Any:
         if isinstance(message, EnsureChild):
             return self._ensure(message.name)
-        if isinstance(message, StartChild):
-            return self._start_child(self.check_spec(message.spec))
-        if isinstance(message, TerminateChild):
-            return self.terminate(self._find(message.child))
-        if isinstance(message, WhichChildren):
-            return [child.info() for child in reversed(self._children)]
-        if isinstance(message, CountChildren):
-            return self.counts(list(self._children))
-        return super(BaseSupervisor, self).on_receive(message)
+        return super().handle(message)
+
+    def children(self) -> list[Child]:
+        return list(self._children)
+
+    def find(self, key: Hashable) -> Child:
+        if isinstance(key, Ref):
+            by_ref = self._by_cell.get(key._cell)
+            if by_ref is None or by_ref not in self._children:
+                raise ChildNotFound(key)
+            return by_ref
+        named = self._by_name.get(key) if isinstance(key, Hashable) else None
+        if named is not None:
+            return named
+        for child in self._children:
+            if child.spec.id == key:
+                return child
+        raise ChildNotFound(key)
 
     def on_info(self, message: Any) -> None:
         if isinstance(message, IdleTick):
@@ -134,16 +182,25 @@ class DynamicSupervisor(BaseSupervisor):
                 return  # its exit record is on the way, and counts
             self._by_cell.pop(cell, None)  # type: ignore[arg-type]
             self._forget(known)
+        if self._is_full():
+            most = len(self._children)
+            mailbox.fail_queued(lambda: MaxChildren(most))
+            return
         self._begin(Child(self._spec_for(name)))
 
-    def _start_child(self, spec: ChildSpec) -> Later:
+    def add_child(self, spec: ChildSpec) -> Later:
         if spec.name is not None and spec.name in self._by_name:
             raise AlreadyStarted(spec.name, self._by_name[spec.name].ref)
+        if self._is_full():
+            raise MaxChildren(len(self._children))
         child = Child(spec)
         asked: ReplyFuture[Any] = ReplyFuture()
         child.started = asked
         self._begin(child)
         return Later(asked)
+
+    def _is_full(self) -> bool:
+        return self._max_children is not None and len(self._children) >= self._max_children
 
     def _begin(self, child: Child) -> None:
         self._children[child] = None
@@ -162,15 +219,6 @@ class DynamicSupervisor(BaseSupervisor):
             mailbox.fail_queued(lambda: error)
             if mailbox.on_demand is None:
                 self.registry.give_up(name, unless_borne=True)
-
-    def _find(self, child: Hashable) -> Child:
-        named = self._by_name.get(child) if isinstance(child, Hashable) else None
-        if named is not None:
-            return named
-        for known in self._children:
-            if known.spec.id == child or (known.cell is not None and known.cell.ref is child):
-                return known
-        raise ChildNotFound(child)
 
     # -- passivation -------------------------------------------------------------------------------
 
@@ -198,7 +246,6 @@ class DynamicSupervisor(BaseSupervisor):
     def child_gone(self, child: Child) -> None:
         self._forget(child)
         if self._ending is not None:
-            self._check_all_gone()
             return
         name = child.spec.name
         mailbox = self.registry.find(name) if name is not None else None
@@ -209,6 +256,10 @@ class DynamicSupervisor(BaseSupervisor):
             self.registry.give_up(name, unless_borne=True)
         elif mailbox.queue:
             self._ensure(name)
+
+    def proceed(self) -> None:
+        if self._ending is not None:
+            self._check_all_gone()
 
     def _forget(self, child: Child) -> None:
         self._children.pop(child, None)
@@ -223,6 +274,10 @@ class DynamicSupervisor(BaseSupervisor):
     def _check_all_gone(self) -> None:
         if not self._children and self._cell.status < Status.STOPPING:
             self.children_stopped()
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def on_demand_by(supervisor: Mailbox) -> Callable[[Mailbox], None]:

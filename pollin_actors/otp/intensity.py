@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -41,8 +42,8 @@ class Intensity:
         Returns:
             The attempts that count now, this one included, and whether it is still allowed.
         """
-        counting = [t for t in history if now - t <= self.max_seconds]
-        counting.append(now)
+        first = bisect_left(history, True, key=lambda t: now - t <= self.max_seconds)
+        counting = [*history[first:], now]
         return counting, len(counting) <= self.max_restarts
 
 
@@ -52,12 +53,20 @@ class Backoff:
 
     The first restart after a quiet time is immediate; the next waits ``first`` seconds, and each
     further one twice as long, up to ``most``. A child that ran for ``reset_after`` seconds begins
-    anew.
+    anew. Up to ``jitter`` of each wait is left out at random, so that children that crash together
+    do not come back together.
+
+    Args:
+        first: seconds.
+        most: seconds.
+        reset_after: seconds.
+        jitter: a share between 0 (exact waits) and 1 (anything up to the whole wait).
     """
 
     first: float = 0.1
     most: float = 5.0
     reset_after: float = 10.0
+    jitter: float = 0.2
 
     def __post_init__(self) -> None:
         for field in ("first", "most", "reset_after"):
@@ -65,9 +74,18 @@ class Backoff:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not isfinite(value) or value < 0:
                 raise InvalidSpec(f"Backoff.{field}", "a number of seconds >= 0", value)
+        number = isinstance(self.jitter, int | float) and not isinstance(self.jitter, bool)
+        if not number or not 0 <= self.jitter <= 1:
+            raise InvalidSpec("Backoff.jitter", "a number between 0 and 1", self.jitter)
 
-    def delay(self, crashes: int) -> float:
-        """Seconds to wait before the restart that follows the ``crashes``-th crash in a row."""
+    def delay(self, crashes: int, draw: float = 0.0) -> float:
+        """Seconds to wait before a restart.
+
+        Args:
+            crashes: how often in a row the child has crashed.
+            draw: a random number between 0 and 1; 0 for the longest wait.
+        """
         if crashes <= 1:
             return 0.0
-        return min(self.most, self.first * 2.0 ** min(crashes - 2, 60))
+        wait = min(self.most, self.first * 2.0 ** min(crashes - 2, 60))
+        return wait * (1.0 - self.jitter * draw)

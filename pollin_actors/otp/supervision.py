@@ -4,49 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import structlog
+from typing import TYPE_CHECKING, Any, cast
 
 from pollin_actors.otp.actor import Actor, attach
+from pollin_actors.otp.answering import AnswersCalls
 from pollin_actors.otp.cell import Cell, ChildExited, ChildStarted, ExitRequest
-from pollin_actors.otp.child_spec import ChildSpec
-from pollin_actors.otp.children import Child, ChildCounts, ChildState, RestartDue, StopTimedOut
+from pollin_actors.otp.children import Child, ChildState, LastCrash, RestartDue, StopTimedOut
 from pollin_actors.otp.errors import (
-    ActorDead,
+    AlreadyRegistered,
+    AlreadyStarted,
     IntensityExceeded,
     InvalidSpec,
-    OtpError,
     StartFailed,
+)
+from pollin_actors.otp.events import (
+    Crashed,
+    Exited,
+    GaveUp,
+    OrphanAbandoned,
+    Restarting,
+    Started,
+    StartRefused,
+    Unstopped,
 )
 from pollin_actors.otp.exits import ExitReason, ExitRecord
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.intensity import Backoff, Intensity
 from pollin_actors.otp.items import Item
 from pollin_actors.otp.later import Later
+from pollin_actors.otp.runtime import Runtime, default_runtime
+from pollin_actors.otp.vacancies import vacate_below
 
 if TYPE_CHECKING:
-    from pollin_actors.otp.mailbox import Mailbox
+    from pollin_actors.otp.handle import SupervisorRef
     from pollin_actors.otp.registry import Registry
-    from pollin_actors.otp.runtime import Runtime
 
 __all__ = ["BaseSupervisor"]
 
-log = structlog.get_logger("pollin_actors.otp")
 
-
-class BaseSupervisor(Actor):
+class BaseSupervisor(AnswersCalls):
     """Starts, restarts and stops children; what differs is left to the subclasses.
 
     A supervisor never waits: a child reports its start and its end by message, and meanwhile
     every call is answered.
     """
-
-    never_blocks: ClassVar[bool] = True
-    takes_proxies: ClassVar[bool] = False
-    supervises: ClassVar[bool] = True
-    replies: ClassVar[tuple[type[Exception], ...]] = (OtpError,)
-    ignored_in_tell: ClassVar[tuple[type[Exception], ...]] = (OtpError,)
 
     def __init__(
         self,
@@ -56,13 +57,13 @@ class BaseSupervisor(Actor):
         backoff: Backoff | None = None,
         registry: Registry | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(registry)
+        if backoff is not None and not isinstance(backoff, Backoff):
+            raise InvalidSpec("backoff", "a Backoff, or None", backoff)
         self._intensity = Intensity(max_restarts, max_seconds)
         self._backoff = backoff
-        self._registry = registry
         self._restarts: list[float] = []
         self._by_cell: dict[Cell, Child] = {}
-        self._ending: ExitRecord | None = None
         self._up: ReplyFuture[None] = ReplyFuture()
         self._cell.monitor().add_done_callback(self._ended)
 
@@ -77,20 +78,29 @@ class BaseSupervisor(Actor):
     def child_gone(self, child: Child) -> None:
         """A child has ended and is not restarted."""
 
+    def proceed(self) -> None:
+        """A child has ended, and the books are in order: go on with what waited for that."""
+
+    def child_ended(self, child: Child) -> None:
+        """A child has ended by itself and is not restarted."""
+
+    def prepare_restart(self, child: Child) -> list[Hashable]:
+        """A child is to be restarted: stop who must not run then. The ids of these others."""
+        return []
+
+    def restart_now(self, child: Child) -> None:
+        """A child's restart is due."""
+        self.begin_start(child)
+
+    def expects_end(self, child: Child) -> bool:
+        """Whether a child is about to be stopped anyhow: its end is then no crash to count."""
+        return False
+
     def stop_children(self) -> None:
         """Have every child end; call ``children_stopped`` once all have."""
         raise NotImplementedError
 
-    def handle(self, message: Any) -> Any:
-        """Handle a call."""
-        raise NotImplementedError
-
-    # -- calls -------------------------------------------------------------------------------------
-
-    def on_receive(self, message: Any) -> Any:
-        if self._ending is not None:
-            raise self._cell.dead("is stopping; it takes no more calls")
-        return self.handle(message)
+    # -- urgent messages -------------------------------------------------------------------------
 
     def on_info(self, message: Any) -> None:
         if isinstance(message, ChildStarted):
@@ -102,7 +112,7 @@ class BaseSupervisor(Actor):
                 self._give_up_on(cell)
         elif isinstance(message, RestartDue):
             if message.cell is self._cell:
-                self._restart_due(message.child)
+                self._restart_due(message.child, message.attempt)
         elif isinstance(message, ExitRequest):
             if message.cell is self._cell:
                 self.end_with(self._record(message.reason))
@@ -130,85 +140,142 @@ class BaseSupervisor(Actor):
         reason = monitor.get(timeout=0).exception
         self._up._fail(reason if reason is not None else self._cell.dead("has ended"))
 
+    # -- its own start, without a supervisor -------------------------------------------------------
+
+    def launch(
+        self, runtime: Runtime | None, name: Hashable, timeout: float | None
+    ) -> SupervisorRef[Any]:
+        """Start without a supervisor, wait until it is up, and return its handle."""
+        try:
+            self.begin(runtime if runtime is not None else default_runtime(), name)
+            self.wait_until_up(timeout)
+            return self.ref
+        except BaseException:
+            self.give_up()
+            raise
+
+    @property
+    def ref(self) -> SupervisorRef[Any]:
+        """Its handle, also before it is started."""
+        return cast("SupervisorRef[Any]", self.actor_ref)
+
+    def begin(self, runtime: Runtime, name: Hashable = None) -> None:
+        """Start without waiting, for who must hold the ref whatever happens meanwhile.
+
+        Raises:
+            AlreadyRegistered: the name belongs to somebody alive.
+        """
+        if name is None:
+            attach(self, runtime)
+            return
+        try:
+            attach(self, runtime, runtime.registry.claim(name, self._cell))
+        except BaseException:
+            runtime.registry.release_claim(name, self._cell)
+            raise
+
+    def wait_until_up(self, timeout: float | None = None) -> None:
+        """Wait until every child has started, at most ``timeout`` seconds.
+
+        Raises:
+            StartFailed: a child did not start.
+            pykka.Timeout: it takes longer; the start goes on.
+        """
+        self._up.get(timeout=timeout)
+
+    def give_up(self) -> None:
+        """Stop what has been started, without waiting."""
+        cell = self._cell
+        cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
+
     # -- starting ----------------------------------------------------------------------------------
-
-    @property
-    def runtime(self) -> Runtime:
-        """Where it lives, and its children."""
-        runtime = self._cell.mailbox.runtime
-        assert runtime is not None, "a supervisor has a runtime once it is started"
-        return runtime
-
-    @property
-    def registry(self) -> Registry:
-        """Where the names of its children are."""
-        return self._registry if self._registry is not None else self.runtime.registry
 
     def report_up(self) -> None:
         """All children that had to be up are."""
+        self._up_since = self.runtime.clock.monotonic()
         self._cell.report_started()
         self._up._settle((None, None))
 
     def begin_start(self, child: Child) -> None:
         """Make a fresh actor and bring it to life; it reports when it has started."""
         spec = child.spec
+        child.release()
         child.state = ChildState.STARTING
+        if not child.fresh:
+            child.restarts += 1
+        cell = None
         try:
             actor = spec.start()
             if not isinstance(actor, Actor):
                 raise TypeError(
                     f"ChildSpec.start of {spec.id!r}: expected it to make a pollin_actors Actor, "
-                    f"got {actor!r}"
+                    f"got {actor!r}; adopt() makes a class of Pykka's fit"
                 )
+            if actor._cell.mailbox.executor is not None:
+                raise TypeError(
+                    f"ChildSpec.start of {spec.id!r}: expected a fresh actor each time, got "
+                    f"{actor}, which was started before"
+                )
+            cell = actor._cell
             mailbox = None
             if spec.name is not None:
-                mailbox = self.registry.mailbox(spec.name)
-                bearer = mailbox.cell
-                if bearer is not None and not self._inherit(bearer):
-                    mailbox = self.registry.claim(spec.name)
-            child.cell = actor._cell
-            self._by_cell[actor._cell] = child
+                bearer = self.registry.mailbox(spec.name).bearer
+                if bearer is not None:
+                    self._inherit(bearer, child)
+                mailbox = self.registry.claim(spec.name, cell, value=spec.value)
+            child.cell = cell
+            self._by_cell[cell] = child
             attach(actor, self.runtime, mailbox, self._cell.mailbox)
             if mailbox is not None and mailbox.closed is not None:
                 self.registry.restore(spec.name, mailbox)
-        except Exception as error:
+        except BaseException as error:
+            if cell is not None and spec.name is not None:
+                self.registry.release_claim(spec.name, cell)  # harmless once it is attached
+            if _is_interrupt(error):
+                raise
             if child.cell is not None:
                 self._by_cell.pop(child.cell, None)
                 child.cell = None
+            if not (isinstance(error, AlreadyRegistered) and child.started is not None):
+                self.emit(StartRefused, child, exception=error)
             self._start_failed(child, error)
 
-    def _inherit(self, cell: Cell) -> bool:
+    def _inherit(self, cell: Cell, child: Child) -> None:
         """Free a name from an orphan that an earlier incarnation of this supervisor left."""
         left_by = cell.supervisor
-        if left_by is None or cell in self._by_cell:
-            return False
+        if left_by is None or cell in self._by_cell or cell.record is not None:
+            return
         # One without a name had another mailbox, which was closed with it.
         if left_by is not self._cell.mailbox and left_by.closed is None:
-            return False
-        log.warning("actor.orphan_abandoned", supervisor=self._cell.label, name=cell.name)
+            return
+        self.emit(OrphanAbandoned, child, ref=cell.ref, generation=cell.generation)
         cell.mailbox.abandon(cell)
-        return True
 
     def _on_child_started(self, cell: Cell) -> None:
         child = self._by_cell.get(cell)
         if child is None or child.state is not ChildState.STARTING:
             return
         child.state = ChildState.RUNNING
+        child.fresh = False
+        child.kept = True
         child.running_since = self.runtime.clock.monotonic()
-        if child.started is not None:
-            asked, child.started = child.started, None
-            asked._settle((cell.ref, None))
+        child.answer_start()
+        self.emit(Started, child, ref=cell.ref, generation=cell.generation, restarts=child.restarts)
         self.child_started(child)
 
     def _start_failed(self, child: Child, error: BaseException | None) -> None:
-        if child.crashes:
-            self._restart(child)  # a failed restart is one more attempt
+        if not child.fresh:
+            self._remember_crash(child, error)
+            self._restart(child, failed=True)  # a failed restart is one more attempt
             return
         child.state = ChildState.STOPPED
         failure = StartFailed(child.spec.id, error)
-        if child.started is not None:
-            asked, child.started = child.started, None
-            asked._fail(failure)
+        if isinstance(error, AlreadyRegistered):
+            taken = AlreadyStarted(child.spec.id, error.ref)
+            taken.__cause__ = error
+            child.answer_start(taken)
+        else:
+            child.answer_start(failure)
         self.child_start_failed(child, failure)
 
     # -- ends of children --------------------------------------------------------------------------
@@ -219,25 +286,23 @@ class BaseSupervisor(Actor):
             return  # told twice, or an orphan of an earlier incarnation
         child.cell = None
         state = child.state
-        if state is ChildState.STOPPING:
+        told = {"ref": cell.ref, "generation": record.generation}
+        crashed = record.reason is ExitReason.CRASH
+        self.emit(Crashed if crashed else Exited, child, record=record, **told)
+        if record.reason is ExitReason.UNSTOPPED:
+            self._unstopped += 1
+            self.emit(Unstopped, child, shutdown=child.spec.shutdown, **told)
+        if crashed:
+            self._remember_crash(child, record.exception, record.last_message, record.state)
+        if state is ChildState.STOPPING or self.expects_end(child):
             self._gone(child)
             return
-        if record.reason is ExitReason.CRASH:
-            log.error(
-                "actor.crashed",
-                supervisor=self._cell.label,
-                child=child.spec.id,
-                generation=record.generation,
-                message=type(record.last_message).__name__,
-                exc_info=record.exception,
-            )
-        first = state is ChildState.STARTING and not cell.started and child.crashes == 0
-        if first and (record.exception is None or isinstance(record.exception, Exception)):
+        started = state is ChildState.RUNNING or cell.started
+        # An interrupt of whoever ran the start is no fault of the child: it is started again.
+        if not started and child.fresh and not _is_interrupt(record.exception):
             self._start_failed(child, record.exception)
             return
-        # An interrupt of whoever ran the start is no fault of the child: it is started again.
         restart = child.spec.restart
-        crashed = record.reason is ExitReason.CRASH
         if self._ending is None and (
             restart == "permanent" or (restart == "transient" and crashed)
         ):
@@ -245,30 +310,40 @@ class BaseSupervisor(Actor):
             calm = self._backoff.reset_after if self._backoff is not None else 0.0
             if child.running_since is not None and now - child.running_since >= calm:
                 child.crashes = 0
-            self._restart(child)
-        else:
-            if cell.supervises:
-                self._vacate_orphans_of(cell.mailbox)
-            self._gone(child)
+            self._restart(child, failed=not started)
+            return
+        if cell.supervises:
+            vacate_below(self.registry, cell.mailbox)
+        self._gone(child)
+        if self._ending is None:
+            self.child_ended(child)
+
+    def _remember_crash(
+        self, child: Child, error: BaseException | None, message: Any = None, state: Any = None
+    ) -> None:
+        kind = type(message).__name__ if message is not None else None
+        now = self.runtime.clock.time_ns()
+        child.last_crash = LastCrash(now, repr(error), kind, state)
 
     def _gone(self, child: Child) -> None:
         child.state = ChildState.STOPPED
-        if child.timer is not None:
-            child.timer.cancel()
-            child.timer = None
+        child.running_since = None
+        child.release()
         if child.started is not None:
-            child.started._fail(StartFailed(child.spec.id, self._cell.dead("ended it")))
-            child.started = None
+            child.answer_start(StartFailed(child.spec.id, self._cell.dead("ended it")))
         waiting, child.waiting = child.waiting, []
         self.child_gone(child)
+        # Before the supervisor may end over it: that would take their answer away.
         for future in waiting:
             future._settle((None, None))
+        self.proceed()
 
     # -- restarting --------------------------------------------------------------------------------
 
-    def _restart(self, child: Child) -> None:
+    def _restart(self, child: Child, *, failed: bool) -> None:
         child.crashes += 1
         child.state = ChildState.RESTARTING
+        child.fresh = False
         child.running_since = None
         self._restarts, allowed = self._intensity.record(
             self._restarts, self.runtime.clock.monotonic()
@@ -276,39 +351,29 @@ class BaseSupervisor(Actor):
         if not allowed:
             self._give_up(child)
             return
-        delay = self._backoff.delay(child.crashes) if self._backoff is not None else 0.0
-        log.warning(
-            "actor.restarting",
-            supervisor=self._cell.label,
-            child=child.spec.id,
-            crashes=child.crashes,
-            delay=delay,
-        )
-        mailbox = self._cell.mailbox
+        runtime, mailbox = self.runtime, self._cell.mailbox
+        delay = 0.0
+        if self._backoff is not None:
+            delay = self._backoff.delay(child.crashes, runtime.random.random())
+        due = RestartDue(self._cell, child, child.hold())
+        others = self.prepare_restart(child)
+        self.emit(Restarting, child, crashes=child.crashes, delay=delay, others=tuple(others))
         if delay > 0.0:
-            child.timer = self.runtime.timers.call_later(
-                delay, lambda: mailbox.post_urgent(RestartDue(self._cell, child))
-            )
-        elif child.crashes == 1:
-            self.begin_start(child)
+            child.timer = runtime.timers.call_later(delay, partial(mailbox.post_urgent, due))
+        elif child.crashes == 1 and not failed:
+            self._restart_due(child, due.attempt)
         else:
             # By a message to itself, so that calls are answered between two attempts.
-            mailbox.post_urgent(RestartDue(self._cell, child))
+            mailbox.post_urgent(due)
 
-    def _restart_due(self, child: Child) -> None:
-        child.timer = None
-        if child.state is ChildState.RESTARTING and self._ending is None:
-            self.begin_start(child)
+    def _restart_due(self, child: Child, attempt: int) -> None:
+        if child.held and child.attempt == attempt and self._ending is None:
+            child.release()
+            self.restart_now(child)
 
     def _give_up(self, child: Child) -> None:
         most, seconds = self._intensity.max_restarts, self._intensity.max_seconds
-        log.error(
-            "supervisor.gave_up",
-            supervisor=self._cell.label,
-            child=child.spec.id,
-            max_restarts=most,
-            max_seconds=seconds,
-        )
+        self.emit(GaveUp, child, max_restarts=most, max_seconds=seconds)
         error = IntensityExceeded(
             f"{self._cell.label} gave up: more than {most} restarts within {seconds:g} s, the "
             f"last of child {child.spec.id!r}; see the crashes logged before"
@@ -320,15 +385,17 @@ class BaseSupervisor(Actor):
     def begin_stop(self, children: list[Child]) -> None:
         """Ask children to end; those that do not within their shutdown time are abandoned."""
         by_time: dict[float | None, list[Cell]] = {}
+        killed: list[Cell] = []
         for child in children:
-            if child.timer is not None:
-                child.timer.cancel()
-                child.timer = None
+            child.release()
             cell = child.cell
             if cell is None:
                 self._gone(child)
                 continue
             child.state = ChildState.STOPPING
+            if child.spec.shutdown == "brutal_kill" and not cell.supervises:
+                killed.append(cell)
+                continue
             by_time.setdefault(child.spec.shutdown_seconds, []).append(cell)
             cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
         mailbox = self._cell.mailbox
@@ -338,6 +405,8 @@ class BaseSupervisor(Actor):
                 timer = self.runtime.timers.call_later(seconds, partial(mailbox.post_urgent, late))
                 if len(cells) == 1:
                     self._by_cell[cells[0]].timer = timer
+        for cell in killed:
+            cell.mailbox.kill(cell)
 
     def terminate(self, child: Child) -> Later:
         """Stop one child; the reply comes once it has ended."""
@@ -348,39 +417,12 @@ class BaseSupervisor(Actor):
         return Later(future)
 
     def _give_up_on(self, cell: Cell) -> None:
-        child = self._by_cell.get(cell)
-        if child is None or cell.ends:
+        if cell not in self._by_cell or cell.ends:
             return
-        log.error(
-            "actor.unstopped",
-            supervisor=self._cell.label,
-            child=child.spec.id,
-            shutdown=child.spec.shutdown,
-        )
         actor = cell.actor
         cell.mailbox.abandon(cell)
         if isinstance(actor, BaseSupervisor):
             actor.dismiss()
-
-    def _vacate_names(self, record: ExitRecord) -> None:
-        """Nobody will bear the children's names again, unless somebody restarts this supervisor."""
-        if record.exception is None or self._cell.supervisor is None:
-            self._vacate_orphans_of(self._cell.mailbox)
-
-    def _vacate_orphans_of(self, supervisor: Mailbox) -> None:
-        """Fail who waits for, or asks, a name below a supervisor that does not come back."""
-        gone: set[Mailbox | None] = {supervisor}
-        registry, found = self.registry, True
-        while found:
-            found = False
-            for name in registry.names():
-                mailbox = registry.find(name)
-                if mailbox is None or mailbox.vacant is not None or mailbox.cell is not None:
-                    continue
-                if mailbox.parent in gone and mailbox.on_demand is None:
-                    mailbox.vacate(partial(_vacant, name))
-                    gone.add(mailbox)
-                    found = True
 
     def end_with(self, record: ExitRecord) -> None:
         """Stop the children, then end. The first reason counts."""
@@ -392,33 +434,17 @@ class BaseSupervisor(Actor):
         """Every child has ended: so does the supervisor."""
         record = self._ending
         assert record is not None
-        self._vacate_names(record)
+        # Nobody will bear the children's names again, unless somebody restarts this supervisor.
+        if record.exception is None or self._cell.supervisor is None:
+            vacate_below(self.registry, self._cell.mailbox)
         self._cell.mailbox.end(self._cell, record)
 
     def _record(self, reason: ExitReason, error: BaseException | None = None) -> ExitRecord:
         cell = self._cell
         return ExitRecord(cell.ref, reason, error, None, cell.generation, cell.started)
 
-    @staticmethod
-    def check_spec(spec: object) -> ChildSpec:
-        """A spec that a call brought, which may be anything."""
-        if not isinstance(spec, ChildSpec):
-            raise InvalidSpec("StartChild.spec", "a ChildSpec", spec)
-        return spec
 
-    # -- counting ----------------------------------------------------------------------------------
-
-    @staticmethod
-    def counts(children: list[Child]) -> ChildCounts:
-        """What ``CountChildren`` answers."""
-        supervisors = sum(child.spec.type == "supervisor" for child in children)
-        return ChildCounts(
-            specs=len(children),
-            active=sum(child.ref is not None for child in children),
-            supervisors=supervisors,
-            workers=len(children) - supervisors,
-        )
-
-
-def _vacant(name: Hashable) -> ActorDead:
-    return ActorDead(f"actor {name!r} has ended and is not restarted")
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether an exception is about who ran the code, and not about the code."""
+    own = (Exception, SystemExit, GeneratorExit)
+    return error is not None and not isinstance(error, own)

@@ -32,7 +32,15 @@ from pollin_actors.otp import (
 )
 from pollin_actors.otp.clock import Clock
 from pollin_actors.otp.simulation import SimulatedTimers, VirtualClock
-from tests.otp.actors import Echo, ManualScheduler, MayBlock, begin, in_thread, manual_runtime
+from tests.otp.actors import (
+    Echo,
+    ManualScheduler,
+    MayBlock,
+    begin,
+    fire_until,
+    in_thread,
+    manual_runtime,
+)
 
 SECONDS = 10.0
 
@@ -100,7 +108,7 @@ class SlowToStop(Gated):
 
 
 def test_a_factory_that_raises_no_exception_but_a_base_exception(runtime: Runtime) -> None:
-    """``start()`` raises it too instead of waiting for ever; the child before it ends."""
+    """The start fails with it instead of waiting for ever; the child before it ends."""
     first = Watched()
 
     def broken() -> Echo:
@@ -115,8 +123,10 @@ def test_a_factory_that_raises_no_exception_but_a_base_exception(runtime: Runtim
             return error
 
     raised = in_thread(start)
-    assert isinstance(raised, SystemExit)
-    assert raised.code == 3
+    assert isinstance(raised, StartFailed)
+    assert raised.child_id == 1
+    assert isinstance(raised.reason, SystemExit)
+    assert raised.reason.code == 3
     assert first.stopped.wait(SECONDS)
 
 
@@ -395,7 +405,7 @@ def test_wrong_arguments_are_the_callers_own_trouble(
     supervisor = begin(kind(max_restarts=0), simulation.runtime)
     sibling = supervisor.ask(StartChild(ChildSpec(id="sibling", start=Echo)))
     wrong: Any
-    for wrong in (Echo, None, "a"):
+    for wrong in (Runtime, None, "a"):
         with pytest.raises(InvalidSpec, match="a ChildSpec"):
             supervisor.ask(StartChild(wrong))
     for wrong in (["a"], {}, None):
@@ -439,7 +449,7 @@ def test_the_children_of_a_supervisor_that_was_abandoned_end() -> None:
         terminated = top.ask(TerminateChild("inner"), block=False)
         assert stopping.wait(SECONDS)
         assert top.ask(CountChildren(), timeout=SECONDS).specs == 1  # so the timer is set
-        timers.fire_next()
+        fire_until(timers, 1.0)
         assert terminated.get(timeout=SECONDS) is None
         assert stopped.get(timeout=SECONDS) is True
         assert ref.monitor().get(timeout=SECONDS).reason is ExitReason.UNSTOPPED

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from pollin_actors.otp import (
     ActorDead,
+    AlreadyPresent,
     AlreadyStarted,
     ChildCounts,
     ChildNotFound,
@@ -101,8 +102,8 @@ def test_a_factory_that_raises_is_a_child_that_does_not_start(simulation: Simula
 def test_ids_differ(simulation: Simulation) -> None:
     with pytest.raises(InvalidSpec, match="ids that differ, got 'a'"):
         Supervisor([spec([], "a"), spec([], "a")])
-    with pytest.raises(InvalidSpec, match="ChildSpec instances"):
-        Supervisor([Echo])  # type: ignore[list-item]
+    with pytest.raises(InvalidSpec, match="a ChildSpec or an actor class, got 'Echo'"):
+        Supervisor(["Echo"])  # type: ignore[list-item]
 
 
 def test_one_for_one_restarts_who_crashed_and_nobody_else(simulation: Simulation) -> None:
@@ -350,7 +351,7 @@ def test_calls_are_answered_while_a_restart_is_tried_again(simulation: Simulatio
     )
     crash(simulation, "a")
     already, counts, terminated = answers
-    with pytest.raises(AlreadyStarted):
+    with pytest.raises(AlreadyPresent):
         already.get(timeout=0)
     assert counts.get(timeout=0).specs == 1
     assert terminated.get(timeout=0) is None
@@ -379,6 +380,7 @@ def test_a_stubborn_child_is_abandoned_and_reported() -> None:
 
 def test_crashes_and_restarts_are_logged(simulation: Simulation) -> None:
     supervisor = Supervisor.start([spec([], "a")], max_restarts=1, runtime=simulation.runtime)
+    simulation.settle()
     with capture_logs() as logs:
         crash(simulation, "a")
         crash(simulation, "a")
@@ -387,11 +389,14 @@ def test_crashes_and_restarts_are_logged(simulation: Simulation) -> None:
     assert events == [
         "actor.crashed",
         "actor.restarting",
+        "actor.started",
         "actor.crashed",
         "supervisor.gave_up",
     ]
     assert logs[0]["child"] == "a"
-    assert logs[2]["generation"] == 2
+    assert logs[0]["supervisor"] == logs[4]["supervisor"]
+    assert logs[0]["reason"] == "crash"
+    assert logs[3]["generation"] == 2
 
 
 def test_asked_while_it_dies(simulation: Simulation) -> None:

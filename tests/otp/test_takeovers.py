@@ -26,6 +26,7 @@ from pollin_actors.otp import (
     Actor,
     ActorDead,
     AlreadyRegistered,
+    AlreadyStarted,
     ChildSpec,
     CountChildren,
     DynamicSupervisor,
@@ -34,7 +35,6 @@ from pollin_actors.otp import (
     ReplyFuture,
     Simulation,
     StartChild,
-    StartFailed,
     Supervisor,
     TerminateChild,
 )
@@ -63,13 +63,16 @@ def test_a_child_with_the_name_of_a_stranger_leaves_the_stranger_alone(
     supervisor = begin(kind(), runtime)
     scheduler.run_all()
     stranger = children(owner)[1]
+    assert stranger is not None
     waiting = [runtime.registry.ask("taken", number) for number in range(3)]
     spec = ChildSpec(id=2, name="taken", start=bearer)
     failed = supervisor.ask(StartChild(spec), block=False)
     scheduler.run_all()
-    with pytest.raises(StartFailed) as caught:
+    with pytest.raises(AlreadyStarted) as caught:
         failed.get(timeout=0)
-    assert isinstance(caught.value.reason, AlreadyRegistered)
+    assert caught.value.ref == stranger
+    assert isinstance(caught.value.__cause__, AlreadyRegistered)
+    assert 2 not in children(supervisor)
     assert [future.get(timeout=0) for future in waiting] == [0, 1, 2]
     assert stranger.is_alive()
     assert runtime.registry.whereis("taken") is stranger
@@ -621,13 +624,16 @@ def test_a_name_that_is_taken_over_while_its_old_supervisor_hears_of_the_end(kin
             message = StartChild(ChildSpec(id="new", name="x", start=MayBlock))
             asked.append(by.ask(message, block=False))
 
+        def meanwhile(take: Any = take_over, registry: Any = runtime.registry) -> None:
+            if not registry._guard.is_held():  # then it would have to wait, and comes afterwards
+                in_thread(take)
+
         reached = interrupt_at(
-            number,
-            old_supervisor._cell.mailbox.run,
-            ["pollin_actors.otp."],
-            partial(in_thread, take_over),
+            number, old_supervisor._cell.mailbox.run, ["pollin_actors.otp."], meanwhile
         )
         if reached:
+            if not asked:
+                take_over()
             scheduler.submitted.append(mailbox)
             scheduler.run_all()
             assert asked[0].get(timeout=0).is_alive()
