@@ -1,61 +1,48 @@
-"""The application: builds, starts and stops the tree, and is the facade that users hold.
-
-```
-Supervisor (root)
-├── CallbackActor supervisor   one CallbackActor per endpoint, started by the first message to it
-├── EndpointActor              the registry of endpoints
-└── user supervisor            actors of your own
-```
-"""
+"""The application: starts and stops the tree, and is the facade that users hold."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import weakref
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from enum import StrEnum
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pykka
 import structlog
 
-from pollin_actors.actors import CallbackActor, EndpointActor, Locate
+from pollin_actors.actors import Locate
 from pollin_actors.backends import open_backend
 from pollin_actors.backends.interface import Backend
 from pollin_actors.errors import EndpointExists, ForkedProcess, InvalidValue, NotRunning
 from pollin_actors.facade import Callbacks, Endpoints
 from pollin_actors.otp import (
-    Backoff,
     ChildSpec,
-    DynamicSupervisor,
+    EventHook,
     ExitRecord,
-    Ref,
     Registry,
     ReplyFuture,
     Runtime,
-    StartChild,
     Supervisor,
-    TerminateChild,
+    SupervisorRef,
     ThreadPool,
 )
 from pollin_actors.otp.cell import ExitRequest, Status
 from pollin_actors.otp.exits import ExitReason
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.mailbox import Mailbox
+from pollin_actors.own_actors import OwnActors
 from pollin_actors.resources import Endpoint
-from pollin_actors.settings import DEFAULT_TIMEOUT, Settings
+from pollin_actors.settings import Settings
+from pollin_actors.tree import ACTORS, CALLBACKS, ENDPOINTS, tree_specs
 
 __all__ = ["Application", "State"]
 
 log = structlog.get_logger("pollin_actors")
-
-# Names in the runtime's registry.
-ENDPOINTS = "pollin.endpoints"
-CALLBACKS = "pollin.callbacks"
-ACTORS = "pollin.actors"
 
 
 class State(StrEnum):
@@ -69,7 +56,7 @@ class State(StrEnum):
     FORKED = "forked"
 
 
-class Application:
+class Application(OwnActors):
     """A durable inbox for webhooks, inside your process.
 
     ```python
@@ -82,7 +69,9 @@ class Application:
         backend: where the state lives: a URL or a backend object; wins over the settings'.
         endpoints: endpoints that exist from the start; added to the settings'.
         settings: everything else that can be set.
-        children: specs of actors of your own, supervised beside the inbox.
+        children: actors of your own, supervised beside the inbox: specs, or classes.
+        on_event: called with every event of supervision, after it was logged; it must be quick
+            and never wait.
         runtime: for tests: a simulated runtime. The application does not stop it.
 
     Raises:
@@ -95,21 +84,24 @@ class Application:
         *,
         endpoints: Iterable[Endpoint] = (),
         settings: Settings | None = None,
-        children: Iterable[ChildSpec] = (),
+        children: Iterable[ChildSpec | type[pykka.Actor]] = (),
+        on_event: EventHook | None = None,
         runtime: Runtime | None = None,
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         self._declared = (*self.settings.endpoints, *endpoints)
         _check_declared(self._declared)
         self._children = tuple(children)
+        self._on_event = on_event
         self._given_runtime = runtime
         self.backend: Backend = open_backend(
             backend if backend is not None else self.settings.backend
         )
         self._guard = Guard()
         self._state = State.NEW
+        self._started = False
         self._runtime: Runtime | None = None
-        self._root: Ref[Supervisor] | None = None
+        self._root: SupervisorRef[Any] | None = None
         self._registry: Registry | None = None
         self._endpoints_mailbox: Mailbox | None = None
         self.endpoints = Endpoints(self._endpoints)
@@ -159,6 +151,8 @@ class Application:
         self._guard.run(self._start)
         return self
 
+    ensure_started = start
+
     def stop(self) -> bool:
         """Stop the tree in reverse order; what is queued for an actor and not handled fails.
 
@@ -169,6 +163,53 @@ class Application:
             abandoned and logged as ``actor.unstopped``.
         """
         return bool(self._guard.run(self._stop))
+
+    def run(self) -> bool:
+        """Start, wait for SIGTERM or SIGINT (or for a failure), and stop; in the main thread.
+
+        For services whose main thread has nothing else to do. The handlers of both signals are
+        put back afterwards.
+
+        Returns:
+            As ``stop``.
+
+        Raises:
+            As ``start``.
+        """
+        over: ReplyFuture[None] = ReplyFuture()
+
+        def end(*_: object) -> None:
+            over._settle((None, None))  # whichever comes first; takes no lock
+
+        before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            with self:
+                if self._root is not None:
+                    self._root.monitor().add_done_callback(end)
+                over.get()
+                return self.stop()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # -- for subclasses ----------------------------------------------------------------------------
+
+    start_phases: ClassVar[Sequence[str]] = ()
+    """``start_phase`` is called with each of them, in order, once the tree is up."""
+
+    def start_phase(self, phase: str) -> None:
+        """A step of the start, in ``start_phases``; everything can be used already.
+
+        What it raises makes the start fail: the tree is stopped, and nothing is left running.
+        """
+
+    def prep_stop(self) -> None:
+        """Called before the tree stops, while everything can still be used."""
+
+    def stopped(self) -> None:
+        """Called once the tree has stopped, also after a failure."""
+
+    # -- life, on the inside -----------------------------------------------------------------------
 
     def _start(self) -> None:
         if self._state is State.RUNNING:
@@ -184,11 +225,16 @@ class Application:
         if runtime is None:
             pool = ThreadPool(settings.pool_size, settings.pool_ceiling, "pollin")
             runtime = Runtime(scheduler=pool)
+        if self._on_event is not None:
+            runtime.on_event = self._on_event
         try:
             self._runtime = runtime.start()
             self.backend.open(runtime.clock.time_ns)
             self._build(runtime)
             self._declare()
+            for phase in self.start_phases:
+                self.start_phase(phase)
+            self._started = True
         except BaseException:
             self._tear_down(State.NEW if self._state is not State.FAILED else State.FAILED)
             raise
@@ -203,41 +249,7 @@ class Application:
 
         registry = self._registry = Registry(runtime, on_demand)
 
-        def callback_spec(endpoint_id: Hashable) -> ChildSpec:
-            return ChildSpec(
-                id=endpoint_id,
-                name=endpoint_id,
-                start=partial(CallbackActor, str(endpoint_id), backend, settings.max_bytes),
-                restart="transient",
-            )
-
-        tree = [
-            ChildSpec(
-                id="callbacks",
-                name=CALLBACKS,
-                type="supervisor",
-                start=lambda: DynamicSupervisor(
-                    spec_for=callback_spec,
-                    max_restarts=100,
-                    max_seconds=5.0,
-                    backoff=Backoff(first=0.1),
-                    idle_after=settings.idle_after,
-                    registry=registry,
-                ),
-            ),
-            ChildSpec(
-                id="endpoints",
-                name=ENDPOINTS,
-                start=lambda: EndpointActor(backend, registry, CALLBACKS, settings.sweep_interval),
-            ),
-            ChildSpec(
-                id="actors",
-                name=ACTORS,
-                type="supervisor",
-                start=lambda: Supervisor(self._children),
-            ),
-        ]
-        root = Supervisor(tree)
+        root = Supervisor(tree_specs(settings, backend, registry, self._children))
         # Held before anything runs: whatever interrupts the start, there is something to stop.
         self._root = root.ref
         root.begin(runtime)
@@ -263,7 +275,10 @@ class Application:
         return self._tear_down(State.STOPPED)
 
     def _tear_down(self, then: State) -> bool:
+        was_started, self._started = self._started, False
         if self._state is State.RUNNING:
+            if was_started:
+                self._call_hook(self.prep_stop)
             self._state = State.STOPPING
         self.callbacks._find = self._refuse_lookup
         # Bound to the state as it is now: these errors may be made after another start.
@@ -288,9 +303,18 @@ class Application:
         self.backend.close()
         self._root = self._runtime = self._registry = self._endpoints_mailbox = None
         self._state = then
+        if was_started:
+            self._call_hook(self.stopped)
         return ended
 
-    def _await_end(self, root: Ref[Supervisor]) -> bool:
+    def _call_hook(self, hook: Callable[[], None]) -> None:
+        try:
+            hook()
+        except Exception:
+            # Whatever a hook does, the tree is stopped.
+            log.exception("application.hook_failed", hook=hook.__name__)
+
+    def _await_end(self, root: SupervisorRef[Any]) -> bool:
         try:
             root.monitor().get(timeout=self.settings.shutdown)
         except pykka.Timeout:
@@ -317,48 +341,13 @@ class Application:
         if self._runtime is not None and self._given_runtime is None:
             self._runtime.registry.close(refuse)
 
-    # -- actors of the user's own ------------------------------------------------------------------
-
-    def start_child(
-        self, spec: ChildSpec, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> ReplyFuture[Ref[Any]]:
-        """Start an actor of yours, supervised; the reply is its ref, once it has started.
-
-        Give the spec a ``name`` to reach the actor across restarts, by ``ask`` and ``tell``.
-
-        Errors: ``AlreadyStarted``, ``StartFailed``.
-        """
-        return self.runtime.registry.ask(ACTORS, StartChild(spec), timeout=timeout)
-
-    def terminate_child(
-        self, child_id: Hashable, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> ReplyFuture[None]:
-        """Stop an actor of yours. Errors: ``ChildNotFound``."""
-        return self.runtime.registry.ask(ACTORS, TerminateChild(child_id), timeout=timeout)
-
-    def ask(
-        self, name: Hashable, message: Any, *, timeout: float | None = DEFAULT_TIMEOUT
-    ) -> ReplyFuture[Any]:
-        """Ask the actor of that name, now or after its restart.
-
-        Raises:
-            NameNotFound: no actor of yours ever had that name.
-        """
-        return self.runtime.registry.ask(name, message, timeout=timeout)
-
-    def tell(self, name: Hashable, message: Any) -> None:
-        """Send to the actor of that name without asking for an answer.
-
-        Raises:
-            NameNotFound: no actor of yours ever had that name.
-        """
-        self.runtime.registry.tell(name, message)
-
-    def whereis(self, name: Hashable) -> Ref[Any] | None:
-        """The ref of the actor that has that name now, or None."""
-        return self.runtime.registry.whereis(name)
-
     # -- look-ups ----------------------------------------------------------------------------------
+
+    def _supervisor(self) -> SupervisorRef[Any]:
+        root = self._root
+        if root is None:
+            raise self._refusal()
+        return root
 
     def _endpoints(self) -> Mailbox:
         mailbox = self._endpoints_mailbox

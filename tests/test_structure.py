@@ -19,11 +19,13 @@ PACKAGE = ROOT / "pollin_actors"
 
 # Each room may import those of lower rank, and itself.
 RANKS = {
-    "cli": 9,
-    "web": 8,
-    "testing": 8,
-    "application": 7,
+    "cli": 10,
+    "web": 9,
+    "testing": 9,
+    "application": 8,
+    "own_actors": 7,
     "facade": 6,
+    "tree": 6,
     "settings": 5,
     "actors": 5,
     "backends": 4,

@@ -133,7 +133,7 @@ def test_once_nobody_reads_callbacks_stay_in_the_queue() -> None:
         flush(app)
 
         assert ids(app) == ["b", "c"]
-    assert [entry["event"] for entry in logs] == ["printer.silenced"]
+    assert [e["event"] for e in logs if e["log_level"] != "debug"] == ["printer.silenced"]
 
 
 def test_a_backend_that_fails_costs_no_callback() -> None:
@@ -154,7 +154,7 @@ def test_a_backend_that_fails_costs_no_callback() -> None:
         flush(app)
 
         assert ids(app) == ["a"]
-    assert [entry["event"] for entry in logs] == ["printer.failed"]
+    assert [e["event"] for e in logs if e["log_level"] != "debug"] == ["printer.failed"]
     assert words(stream)[-1] == "processed orders b"
 
 
