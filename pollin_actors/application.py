@@ -100,6 +100,7 @@ class Application(OwnActors):
         self._guard = Guard()
         self._state = State.NEW
         self._started = False
+        self._preparing = False
         self._runtime: Runtime | None = None
         self._root: SupervisorRef[Any] | None = None
         self._registry: Registry | None = None
@@ -270,7 +271,7 @@ class Application(OwnActors):
                 self.endpoints.update(endpoint).get()
 
     def _stop(self) -> bool:
-        if self._state in (State.NEW, State.STOPPED, State.FORKED):
+        if self._preparing or self._state in (State.NEW, State.STOPPED, State.FORKED):
             return True
         return self._tear_down(State.STOPPED)
 
@@ -278,7 +279,11 @@ class Application(OwnActors):
         was_started, self._started = self._started, False
         if self._state is State.RUNNING:
             if was_started:
-                self._call_hook(self.prep_stop)
+                self._preparing = True
+                try:
+                    self._call_hook(self.prep_stop)
+                finally:
+                    self._preparing = False
             self._state = State.STOPPING
         self.callbacks._find = self._refuse_lookup
         # Bound to the state as it is now: these errors may be made after another start.
