@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pollin_actors.otp.actor import Actor, attach
-from pollin_actors.otp.answering import AnswersCalls
 from pollin_actors.otp.cell import Cell, ChildExited, ChildStarted, ExitRequest
 from pollin_actors.otp.children import Child, ChildState, LastCrash, RestartDue, StopTimedOut
 from pollin_actors.otp.errors import (
@@ -32,17 +31,16 @@ from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.intensity import Backoff, Intensity
 from pollin_actors.otp.items import Item
 from pollin_actors.otp.later import Later
-from pollin_actors.otp.runtime import Runtime, default_runtime
-from pollin_actors.otp.vacancies import vacate_below
+from pollin_actors.otp.launching import Launches
+from pollin_actors.otp.vacancies import vacate_below, vacate_name
 
 if TYPE_CHECKING:
-    from pollin_actors.otp.handle import SupervisorRef
     from pollin_actors.otp.registry import Registry
 
 __all__ = ["BaseSupervisor"]
 
 
-class BaseSupervisor(AnswersCalls):
+class BaseSupervisor(Launches):
     """Starts, restarts and stops children; what differs is left to the subclasses.
 
     A supervisor never waits: a child reports its start and its end by message, and meanwhile
@@ -64,8 +62,6 @@ class BaseSupervisor(AnswersCalls):
         self._backoff = backoff
         self._restarts: list[float] = []
         self._by_cell: dict[Cell, Child] = {}
-        self._up: ReplyFuture[None] = ReplyFuture()
-        self._cell.monitor().add_done_callback(self._ended)
 
     # -- for subclasses ----------------------------------------------------------------------------
 
@@ -135,66 +131,7 @@ class BaseSupervisor(AnswersCalls):
         for cell in tuple(self._by_cell):
             cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
 
-    def _ended(self, monitor: ReplyFuture[ExitRecord]) -> None:
-        """Whoever waits for the start of a supervisor that has ended need not wait longer."""
-        reason = monitor.get(timeout=0).exception
-        self._up._fail(reason if reason is not None else self._cell.dead("has ended"))
-
-    # -- its own start, without a supervisor -------------------------------------------------------
-
-    def launch(
-        self, runtime: Runtime | None, name: Hashable, timeout: float | None
-    ) -> SupervisorRef[Any]:
-        """Start without a supervisor, wait until it is up, and return its handle."""
-        try:
-            self.begin(runtime if runtime is not None else default_runtime(), name)
-            self.wait_until_up(timeout)
-            return self.ref
-        except BaseException:
-            self.give_up()
-            raise
-
-    @property
-    def ref(self) -> SupervisorRef[Any]:
-        """Its handle, also before it is started."""
-        return cast("SupervisorRef[Any]", self.actor_ref)
-
-    def begin(self, runtime: Runtime, name: Hashable = None) -> None:
-        """Start without waiting, for who must hold the ref whatever happens meanwhile.
-
-        Raises:
-            AlreadyRegistered: the name belongs to somebody alive.
-        """
-        if name is None:
-            attach(self, runtime)
-            return
-        try:
-            attach(self, runtime, runtime.registry.claim(name, self._cell))
-        except BaseException:
-            runtime.registry.release_claim(name, self._cell)
-            raise
-
-    def wait_until_up(self, timeout: float | None = None) -> None:
-        """Wait until every child has started, at most ``timeout`` seconds.
-
-        Raises:
-            StartFailed: a child did not start.
-            pykka.Timeout: it takes longer; the start goes on.
-        """
-        self._up.get(timeout=timeout)
-
-    def give_up(self) -> None:
-        """Stop what has been started, without waiting."""
-        cell = self._cell
-        cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
-
     # -- starting ----------------------------------------------------------------------------------
-
-    def report_up(self) -> None:
-        """All children that had to be up are."""
-        self._up_since = self.runtime.clock.monotonic()
-        self._cell.report_started()
-        self._up._settle((None, None))
 
     def begin_start(self, child: Child) -> None:
         """Make a fresh actor and bring it to life; it reports when it has started."""
@@ -249,7 +186,7 @@ class BaseSupervisor(AnswersCalls):
         if left_by is not self._cell.mailbox and left_by.closed is None:
             return
         self.emit(OrphanAbandoned, child, ref=cell.ref, generation=cell.generation)
-        cell.mailbox.abandon(cell)
+        self._abandon(cell)
 
     def _on_child_started(self, cell: Cell) -> None:
         child = self._by_cell.get(cell)
@@ -295,11 +232,13 @@ class BaseSupervisor(AnswersCalls):
         if crashed:
             self._remember_crash(child, record.exception, record.last_message, record.state)
         if state is ChildState.STOPPING or self.expects_end(child):
-            self._gone(child)
+            self._gone(child, cell)
             return
         started = state is ChildState.RUNNING or cell.started
         # An interrupt of whoever ran the start is no fault of the child: it is started again.
         if not started and child.fresh and not _is_interrupt(record.exception):
+            if cell.supervises:
+                vacate_below(self.registry, cell.mailbox)
             self._start_failed(child, record.exception)
             return
         restart = child.spec.restart
@@ -312,9 +251,7 @@ class BaseSupervisor(AnswersCalls):
                 child.crashes = 0
             self._restart(child, failed=not started)
             return
-        if cell.supervises:
-            vacate_below(self.registry, cell.mailbox)
-        self._gone(child)
+        self._gone(child, cell)
         if self._ending is None:
             self.child_ended(child)
 
@@ -325,7 +262,7 @@ class BaseSupervisor(AnswersCalls):
         now = self.runtime.clock.time_ns()
         child.last_crash = LastCrash(now, repr(error), kind, state)
 
-    def _gone(self, child: Child) -> None:
+    def _gone(self, child: Child, cell: Cell | None = None) -> None:
         child.state = ChildState.STOPPED
         child.running_since = None
         child.release()
@@ -333,10 +270,20 @@ class BaseSupervisor(AnswersCalls):
             child.answer_start(StartFailed(child.spec.id, self._cell.dead("ended it")))
         waiting, child.waiting = child.waiting, []
         self.child_gone(child)
+        if child.state is ChildState.STOPPED:
+            self._vacate_names(child, cell)
         # Before the supervisor may end over it: that would take their answer away.
         for future in waiting:
             future._settle((None, None))
         self.proceed()
+
+    def _vacate_names(self, child: Child, cell: Cell | None) -> None:
+        """Nobody will bear a child's name again, nor those below it, without somebody's call."""
+        if self._ending is not None and self._cell.supervisor is not None:
+            return  # whoever restarts this supervisor, or does not, knows more
+        vacate_name(self.registry, child.spec.name, self._cell.mailbox)
+        if cell is not None and cell.supervises:
+            vacate_below(self.registry, cell.mailbox)
 
     # -- restarting --------------------------------------------------------------------------------
 
@@ -417,8 +364,12 @@ class BaseSupervisor(AnswersCalls):
         return Later(future)
 
     def _give_up_on(self, cell: Cell) -> None:
-        if cell not in self._by_cell or cell.ends:
-            return
+        if cell in self._by_cell and not cell.ends:
+            self._abandon(cell)
+
+    @staticmethod
+    def _abandon(cell: Cell) -> None:
+        """Give up on an actor; its children are asked to end, which it did not get to."""
         actor = cell.actor
         cell.mailbox.abandon(cell)
         if isinstance(actor, BaseSupervisor):
@@ -434,9 +385,6 @@ class BaseSupervisor(AnswersCalls):
         """Every child has ended: so does the supervisor."""
         record = self._ending
         assert record is not None
-        # Nobody will bear the children's names again, unless somebody restarts this supervisor.
-        if record.exception is None or self._cell.supervisor is None:
-            vacate_below(self.registry, self._cell.mailbox)
         self._cell.mailbox.end(self._cell, record)
 
     def _record(self, reason: ExitReason, error: BaseException | None = None) -> ExitRecord:

@@ -27,7 +27,7 @@ from pollin_actors.otp.later import Later
 from pollin_actors.otp.registry import Registry
 from pollin_actors.otp.runtime import Runtime
 from pollin_actors.otp.supervision import BaseSupervisor
-from pollin_actors.otp.vacancies import forget_name, vacate_name
+from pollin_actors.otp.vacancies import forget_name
 
 __all__ = ["AutoShutdownMode", "Strategy", "Supervisor"]
 
@@ -230,7 +230,14 @@ class Supervisor(BaseSupervisor):
         asked: ReplyFuture[Any] = ReplyFuture()
         child.started = asked
         child.fresh = True
-        self.begin_start(child)
+        step = self._round
+        if step is not None and step.to_stop:
+            # Others are being stopped: it starts in its turn.
+            child.state = ChildState.RESTARTING
+            waiting = {*step.to_start, child}
+            step.to_start = [each for each in self.children() if each in waiting]
+        else:
+            self.begin_start(child)
         return Later(asked)
 
     def _delete_child(self, child: Child) -> None:
@@ -336,7 +343,6 @@ class Supervisor(BaseSupervisor):
             return
         else:
             self._leave_round(child)
-        vacate_name(self.registry, child.spec.name, self._cell.mailbox)
 
     def proceed(self) -> None:
         if self._ending is not None:

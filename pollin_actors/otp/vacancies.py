@@ -24,7 +24,9 @@ def vacate_name(registry: Registry, name: Hashable, parent: Mailbox) -> None:
         parent: of the supervisor; the name may be a stranger's by now.
     """
     mailbox = registry.find(name) if name is not None else None
-    if mailbox is not None and mailbox.cell is None and mailbox.parent is parent:
+    if mailbox is None or mailbox.on_demand is not None or mailbox.parent is not parent:
+        return
+    if mailbox.cell is None:
         mailbox.vacate(partial(_vacant, mailbox))
 
 
@@ -36,19 +38,36 @@ def forget_name(registry: Registry, name: Hashable, parent: Mailbox) -> None:
 
 
 def vacate_below(registry: Registry, supervisor: Mailbox) -> None:
-    """The same for every name below a supervisor that does not come back."""
-    gone: set[Mailbox | None] = {supervisor}
-    found = True
-    while found:
-        found = False
-        for name in registry.names():
-            mailbox = registry.find(name)
-            if mailbox is None or mailbox.vacant is not None or mailbox.cell is not None:
-                continue
-            if mailbox.parent in gone and mailbox.on_demand is None:
-                mailbox.vacate(partial(_vacant, mailbox))
-                gone.add(mailbox)
-                found = True
+    """The same for every name below a supervisor that does not come back.
+
+    Some may still be borne: by children of a supervisor that did not wait for their ends.
+    """
+    for name in registry.names():
+        mailbox = registry.find(name)
+        if mailbox is None or mailbox.on_demand is not None or not _is_below(mailbox, supervisor):
+            continue
+        cell = mailbox.cell
+        if cell is None:
+            mailbox.vacate(partial(_vacant, mailbox))
+        else:
+            cell.monitor().add_done_callback(partial(_orphan_ended, mailbox, supervisor))
+
+
+def _is_below(mailbox: Mailbox, supervisor: Mailbox) -> bool:
+    """Whether a name's last bearer stood below a supervisor, at whatever depth."""
+    seen: set[Mailbox] = set()
+    above = mailbox.parent
+    while above is not None and above not in seen:
+        if above is supervisor:
+            return True
+        seen.add(above)
+        above = above.parent
+    return False
+
+
+def _orphan_ended(mailbox: Mailbox, supervisor: Mailbox, _monitor: object) -> None:
+    if mailbox.cell is None and _is_below(mailbox, supervisor):
+        mailbox.vacate(partial(_vacant, mailbox))
 
 
 def _vacant(mailbox: Mailbox) -> ActorDead:
