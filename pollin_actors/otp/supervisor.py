@@ -230,6 +230,7 @@ class Supervisor(BaseSupervisor):
         asked: ReplyFuture[Any] = ReplyFuture()
         child.started = asked
         child.fresh = True
+        child.crashes = 0
         step = self._round
         if step is not None and step.to_stop:
             # Others are being stopped: it starts in its turn.
