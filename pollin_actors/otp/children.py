@@ -6,13 +6,14 @@ from collections.abc import Hashable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pykka
-
 from pollin_actors.otp.cell import Cell
 from pollin_actors.otp.child_spec import ChildSpec
 from pollin_actors.otp.futures import ReplyFuture
 
 if TYPE_CHECKING:
+    from pollin_actors.otp.actor import Ref
+    from pollin_actors.otp.mailbox import Mailbox
+    from pollin_actors.otp.registry import Registry
     from pollin_actors.otp.timers import Timer
 
 __all__ = [
@@ -98,7 +99,7 @@ class ChildInfo(NamedTuple):
     """One child, as ``WhichChildren`` tells it."""
 
     id: Hashable
-    ref: pykka.ActorRef[Any] | None
+    ref: Ref[Any] | None
     """None while it is stopped or restarting."""
     state: ChildState
     type: str
@@ -165,6 +166,9 @@ class Child:
         "held",
         "kept",
         "last_crash",
+        "left",
+        "listed",
+        "registry",
         "restarts",
         "running_since",
         "spec",
@@ -184,8 +188,14 @@ class Child:
         self.last_crash: LastCrash | None = None
         # Whether the start under way is no restart: then its failure is the starter's.
         self.fresh = True
-        # Whether it stays in the list if that start fails.
+        # Whether it stays in the list if that start fails, and whether it comes back with a
+        # restart of its supervisor.
         self.kept = False
+        self.listed = False
+        # Of a supervisor: where the names below it are, and its mailboxes that will not be used
+        # again.
+        self.registry: Registry | None = None
+        self.left: list[Mailbox] = []
         # Whether its restart has yet to become due, and which one that is.
         self.held = False
         self.attempt = 0
@@ -203,7 +213,7 @@ class Child:
         return self.state
 
     @property
-    def ref(self) -> pykka.ActorRef[Any] | None:
+    def ref(self) -> Ref[Any] | None:
         running = self.shown in (ChildState.STARTING, ChildState.RUNNING)
         return self.cell.ref if self.cell is not None and running else None
 

@@ -10,7 +10,6 @@ from pollin_actors.otp.cell import Cell, ExitRequest, Status
 from pollin_actors.otp.child_spec import ChildSpec
 from pollin_actors.otp.children import Child, ChildState
 from pollin_actors.otp.errors import (
-    AlreadyRegistered,
     AlreadyStarted,
     ChildNotFound,
     InvalidSpec,
@@ -25,7 +24,7 @@ from pollin_actors.otp.later import Later
 from pollin_actors.otp.mailbox import Mailbox
 from pollin_actors.otp.registry import Registry
 from pollin_actors.otp.runtime import Runtime
-from pollin_actors.otp.supervision import BaseSupervisor
+from pollin_actors.otp.supervision import BaseSupervisor, is_taken
 
 __all__ = ["DynamicSupervisor", "EnsureChild"]
 
@@ -148,12 +147,16 @@ class DynamicSupervisor(BaseSupervisor):
             if by_ref is None or by_ref not in self._children:
                 raise ChildNotFound(key)
             return by_ref
-        named = self._by_name.get(key) if isinstance(key, Hashable) else None
-        if named is not None:
-            return named
-        for child in self._children:
-            if child.spec.id == key:
-                return child
+        try:
+            named = self._by_name.get(key)
+            if named is not None:
+                return named
+            for child in self._children:
+                if child.spec.id == key:
+                    return child
+        except Exception as error:
+            # What the caller gave cannot be compared, or not be hashed.
+            raise ChildNotFound(key) from error
         raise ChildNotFound(key)
 
     def on_info(self, message: Any) -> None:
@@ -186,7 +189,13 @@ class DynamicSupervisor(BaseSupervisor):
             most = len(self._children)
             mailbox.fail_queued(lambda: MaxChildren(most))
             return
-        self._begin(Child(self._spec_for(name)))
+        try:
+            spec = self._spec_for(name)
+        except Exception as error:
+            failure = StartFailed(name, error)
+            mailbox.fail_queued(lambda: failure)
+            return
+        self._begin(Child(spec))
 
     def add_child(self, spec: ChildSpec) -> Later:
         if spec.name is not None and spec.name in self._by_name:
@@ -213,7 +222,7 @@ class DynamicSupervisor(BaseSupervisor):
         self._forget(child)
         name = child.spec.name
         mailbox = self.registry.find(name) if name is not None else None
-        if isinstance(error.reason, AlreadyRegistered):
+        if is_taken(child.spec, error.reason):
             return  # the name is a stranger's
         if mailbox is not None and mailbox.cell is None:
             mailbox.fail_queued(lambda: error)
@@ -232,8 +241,8 @@ class DynamicSupervisor(BaseSupervisor):
             return
         for child in self._by_name.values():
             cell = child.cell
-            if cell is None or child.state is not ChildState.RUNNING:
-                continue
+            if cell is None or child.state is not ChildState.RUNNING or cell.supervises:
+                continue  # a supervisor's children may be busy
             mailbox = cell.mailbox
             if mailbox.used or mailbox.queue or cell.laters:
                 mailbox.used = False

@@ -11,7 +11,7 @@ from pollin_actors.otp.cell import ExitRequest
 from pollin_actors.otp.exits import ExitReason, ExitRecord
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.runtime import Runtime, default_runtime
-from pollin_actors.otp.vacancies import vacate_below
+from pollin_actors.otp.vacancies import vacate_below, vacate_left
 
 if TYPE_CHECKING:
     from pollin_actors.otp.handle import SupervisorRef
@@ -77,6 +77,9 @@ class Launches(AnswersCalls):
     def report_up(self) -> None:
         """All children that had to be up are."""
         self._up_since = self.runtime.clock.monotonic()
+        if self._cell.generation > 1:
+            own = {child.spec.name for child in self.children()}
+            vacate_left(self.registry, self._cell.mailbox, own)
         self._cell.report_started()
         self._up._settle((None, None))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from pollin_actors.otp.actor import Actor, attach
+from pollin_actors.otp.actor import Actor, attach, cell_of
 from pollin_actors.otp.cell import Cell, ChildExited, ChildStarted, ExitRequest
 from pollin_actors.otp.children import Child, ChildState, LastCrash, RestartDue, StopTimedOut
 from pollin_actors.otp.errors import (
@@ -26,18 +26,24 @@ from pollin_actors.otp.events import (
     StartRefused,
     Unstopped,
 )
-from pollin_actors.otp.exits import ExitReason, ExitRecord
+from pollin_actors.otp.exits import ExitReason, ExitRecord, text_of
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.intensity import Backoff, Intensity
 from pollin_actors.otp.items import Item
 from pollin_actors.otp.later import Later
 from pollin_actors.otp.launching import Launches
-from pollin_actors.otp.vacancies import vacate_below, vacate_name
+from pollin_actors.otp.vacancies import forget_name, vacate_below, vacate_name
 
 if TYPE_CHECKING:
+    from pollin_actors.otp.child_spec import ChildSpec
     from pollin_actors.otp.registry import Registry
+    from pollin_actors.otp.timers import Timer
 
 __all__ = ["BaseSupervisor"]
+
+
+TEXT = 500
+"""How much is kept of a crash's text."""
 
 
 class BaseSupervisor(Launches):
@@ -62,6 +68,8 @@ class BaseSupervisor(Launches):
         self._backoff = backoff
         self._restarts: list[float] = []
         self._by_cell: dict[Cell, Child] = {}
+        # Of shutdown times that several children share.
+        self._stop_timers: list[Timer] = []
 
     # -- for subclasses ----------------------------------------------------------------------------
 
@@ -148,12 +156,14 @@ class BaseSupervisor(Launches):
                     f"ChildSpec.start of {spec.id!r}: expected it to make a pollin_actors Actor, "
                     f"got {actor!r}; adopt() makes a class of Pykka's fit"
                 )
-            if actor._cell.mailbox.executor is not None:
+            if cell_of(actor).mailbox.executor is not None:
                 raise TypeError(
                     f"ChildSpec.start of {spec.id!r}: expected a fresh actor each time, got "
                     f"{actor}, which was started before"
                 )
             cell = actor._cell
+            if isinstance(actor, BaseSupervisor):
+                child.registry = actor._registry
             mailbox = None
             if spec.name is not None:
                 bearer = self.registry.mailbox(spec.name).bearer
@@ -165,6 +175,9 @@ class BaseSupervisor(Launches):
             attach(actor, self.runtime, mailbox, self._cell.mailbox)
             if mailbox is not None and mailbox.closed is not None:
                 self.registry.restore(spec.name, mailbox)
+            if self._cell.ends:
+                # We were abandoned while it was being made, and it was not among who was dismissed.
+                cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
         except BaseException as error:
             if cell is not None and spec.name is not None:
                 self.registry.release_claim(spec.name, cell)  # harmless once it is attached
@@ -173,7 +186,7 @@ class BaseSupervisor(Launches):
             if child.cell is not None:
                 self._by_cell.pop(child.cell, None)
                 child.cell = None
-            if not (isinstance(error, AlreadyRegistered) and child.started is not None):
+            if not (is_taken(spec, error) and child.started is not None):
                 self.emit(StartRefused, child, exception=error)
             self._start_failed(child, error)
 
@@ -207,8 +220,8 @@ class BaseSupervisor(Launches):
             return
         child.state = ChildState.STOPPED
         failure = StartFailed(child.spec.id, error)
-        if isinstance(error, AlreadyRegistered):
-            taken = AlreadyStarted(child.spec.id, error.ref)
+        if is_taken(child.spec, error):
+            taken = AlreadyStarted(child.spec.id, cast("AlreadyRegistered", error).ref)
             taken.__cause__ = error
             child.answer_start(taken)
         else:
@@ -224,6 +237,8 @@ class BaseSupervisor(Launches):
         child.cell = None
         state = child.state
         told = {"ref": cell.ref, "generation": record.generation}
+        if cell.supervises and not cell.mailbox.persistent:
+            child.left.append(cell.mailbox)
         crashed = record.reason is ExitReason.CRASH
         self.emit(Crashed if crashed else Exited, child, record=record, **told)
         if record.reason is ExitReason.UNSTOPPED:
@@ -237,9 +252,8 @@ class BaseSupervisor(Launches):
         started = state is ChildState.RUNNING or cell.started
         # An interrupt of whoever ran the start is no fault of the child: it is started again.
         if not started and child.fresh and not _is_interrupt(record.exception):
-            if cell.supervises:
-                vacate_below(self.registry, cell.mailbox)
             self._start_failed(child, record.exception)
+            self._vacate_below(child, cell)
             return
         restart = child.spec.restart
         if self._ending is None and (
@@ -258,32 +272,43 @@ class BaseSupervisor(Launches):
     def _remember_crash(
         self, child: Child, error: BaseException | None, message: Any = None, state: Any = None
     ) -> None:
+        if error is None:
+            return
         kind = type(message).__name__ if message is not None else None
         now = self.runtime.clock.time_ns()
-        child.last_crash = LastCrash(now, repr(error), kind, state)
+        child.last_crash = LastCrash(now, text_of(error)[:TEXT], kind, state)
 
     def _gone(self, child: Child, cell: Cell | None = None) -> None:
         child.state = ChildState.STOPPED
         child.running_since = None
         child.release()
-        if child.started is not None:
-            child.answer_start(StartFailed(child.spec.id, self._cell.dead("ended it")))
         waiting, child.waiting = child.waiting, []
         self.child_gone(child)
         if child.state is ChildState.STOPPED:
-            self._vacate_names(child, cell)
+            child.answer_start(StartFailed(child.spec.id, self._cell.dead("ended it")))
+            self.vacate_names(child, cell)
         # Before the supervisor may end over it: that would take their answer away.
         for future in waiting:
             future._settle((None, None))
         self.proceed()
 
-    def _vacate_names(self, child: Child, cell: Cell | None) -> None:
+    def vacate_names(self, child: Child, cell: Cell | None = None) -> None:
         """Nobody will bear a child's name again, nor those below it, without somebody's call."""
-        if self._ending is not None and self._cell.supervisor is not None:
+        if child.listed and self._ending is not None and self._cell.supervisor is not None:
             return  # whoever restarts this supervisor, or does not, knows more
-        vacate_name(self.registry, child.spec.name, self._cell.mailbox)
-        if cell is not None and cell.supervises:
-            vacate_below(self.registry, cell.mailbox)
+        stays = child.kept and child.spec.restart != "temporary"
+        if stays and (child.listed or self._ending is None):
+            vacate_name(self.registry, child.spec.name, self._cell.mailbox)
+        else:
+            forget_name(self.registry, child.spec.name, self._cell.mailbox)
+        if cell is not None:
+            self._vacate_below(child, cell)
+
+    def _vacate_below(self, child: Child, cell: Cell) -> None:
+        if cell.supervises:
+            for mailbox in {cell.mailbox, *child.left}:
+                vacate_below(child.registry or self.registry, mailbox)
+            child.left = []
 
     # -- restarting --------------------------------------------------------------------------------
 
@@ -352,6 +377,8 @@ class BaseSupervisor(Launches):
                 timer = self.runtime.timers.call_later(seconds, partial(mailbox.post_urgent, late))
                 if len(cells) == 1:
                     self._by_cell[cells[0]].timer = timer
+                else:
+                    self._stop_timers.append(timer)
         for cell in killed:
             cell.mailbox.kill(cell)
 
@@ -385,11 +412,18 @@ class BaseSupervisor(Launches):
         """Every child has ended: so does the supervisor."""
         record = self._ending
         assert record is not None
+        for timer in self._stop_timers:
+            timer.cancel()
         self._cell.mailbox.end(self._cell, record)
 
     def _record(self, reason: ExitReason, error: BaseException | None = None) -> ExitRecord:
         cell = self._cell
         return ExitRecord(cell.ref, reason, error, None, cell.generation, cell.started)
+
+
+def is_taken(spec: ChildSpec, error: object) -> bool:
+    """Whether a child did not start because its own name belongs to somebody else."""
+    return isinstance(error, AlreadyRegistered) and error.name == spec.name
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

@@ -25,29 +25,15 @@ from pollin_actors.otp.handle import SupervisorRef
 from pollin_actors.otp.intensity import Backoff
 from pollin_actors.otp.later import Later
 from pollin_actors.otp.registry import Registry
+from pollin_actors.otp.rounds import Round
 from pollin_actors.otp.runtime import Runtime
-from pollin_actors.otp.supervision import BaseSupervisor
+from pollin_actors.otp.supervision import BaseSupervisor, is_taken
 from pollin_actors.otp.vacancies import forget_name
 
 __all__ = ["AutoShutdownMode", "Strategy", "Supervisor"]
 
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 AutoShutdownMode = Literal["never", "any_significant", "all_significant"]
-
-
-class Round:
-    """Children that stop in reverse order, and then start in order.
-
-    Only the last of ``to_stop`` and the first of ``to_start`` are ever under way.
-    """
-
-    __slots__ = ("initial", "to_start", "to_stop")
-
-    def __init__(self, to_start: list[Child], to_stop: list[Child], *, initial: bool) -> None:
-        self.to_start = to_start
-        self.to_stop = to_stop
-        # Whether it is the supervisor's own start.
-        self.initial = initial
 
 
 class Supervisor(BaseSupervisor):
@@ -116,8 +102,10 @@ class Supervisor(BaseSupervisor):
             if spec.id in self._children:
                 raise InvalidSpec("children", "ids that differ", spec.id)
             child = self._children[spec.id] = Child(spec)
-            child.kept = True
-        self._round: Round | None = Round(self.children(), [], initial=True)
+            child.kept = child.listed = True
+        self._round: Round | None = Round(self.children(), [], [], initial=True)
+        self._advancing = self._again = False
+        self._shutdown_due = False
         self._to_stop: list[Child] = []
 
     @classmethod
@@ -171,15 +159,22 @@ class Supervisor(BaseSupervisor):
         return list(self._children.values())
 
     def find(self, key: Hashable) -> Child:
-        # Ids before names and refs; compared one by one, as a key may be anything.
-        for child in self._children.values():
-            if child.spec.id == key:
-                return child
+        try:
+            # Ids before names and refs.
+            known = self._children.get(key) or self._by_name_or_ref(key)
+        except Exception as error:
+            # What the caller gave cannot be compared, or not be hashed.
+            raise ChildNotFound(key) from error
+        if known is None:
+            raise ChildNotFound(key)
+        return known
+
+    def _by_name_or_ref(self, key: Hashable) -> Child | None:
         for child in self._children.values():
             named = child.spec.name is not None and child.spec.name == key
             if named or (child.cell is not None and child.cell.ref is key):
                 return child
-        raise ChildNotFound(key)
+        return None
 
     def check_spec(self, spec: ChildSpec, field: str) -> None:
         if self._auto_shutdown == "never":
@@ -202,10 +197,10 @@ class Supervisor(BaseSupervisor):
         asked: ReplyFuture[Any] = ReplyFuture()
         child.started = asked
         step = self._round
-        if step is not None and step.to_stop:
+        if step is not None and step.stopping:
             # Others are being stopped: it starts after them.
             self._children[spec.id] = child
-            step.to_start.append(child)
+            step.join(child, self.children())
         else:
             self._insert(child)
             self.begin_start(child)
@@ -214,10 +209,10 @@ class Supervisor(BaseSupervisor):
     def _insert(self, child: Child) -> None:
         """Put a child where it stands in the order of starts: before those yet to be started."""
         step = self._round
-        waiting = step.to_start if step is not None else []
-        later = [other for other in waiting if other.state is not ChildState.STARTING]
-        for other in later:
-            self._children.pop(other.spec.id, None)
+        waiting = step.waiting() if step is not None else []
+        later = [each for each in waiting if each.state is not ChildState.STARTING]
+        for each in later:
+            self._children.pop(each.spec.id, None)
         for each in (child, *later):
             self._children[each.spec.id] = each
 
@@ -232,11 +227,10 @@ class Supervisor(BaseSupervisor):
         child.fresh = True
         child.crashes = 0
         step = self._round
-        if step is not None and step.to_stop:
+        if step is not None and step.stopping:
             # Others are being stopped: it starts in its turn.
             child.state = ChildState.RESTARTING
-            waiting = {*step.to_start, child}
-            step.to_start = [each for each in self.children() if each in waiting]
+            step.join(child, self.children())
         else:
             self.begin_start(child)
         return Later(asked)
@@ -248,7 +242,7 @@ class Supervisor(BaseSupervisor):
 
     def _check_stopped(self, child: Child) -> None:
         child_id, step = child.spec.id, self._round
-        waits = step is not None and child in step.to_start
+        waits = step is not None and step.starts(child)
         if child.shown is ChildState.RESTARTING or (waits and child.cell is None):
             raise ChildRestarting(child_id)
         if child.state is not ChildState.STOPPED:
@@ -258,46 +252,64 @@ class Supervisor(BaseSupervisor):
 
     def _advance(self) -> None:
         """Take the next steps of the round; return where something must be waited for."""
-        while (step := self._round) is not None and self._ending is None:
-            if step.to_stop:
-                child = step.to_stop[-1]
-                if child.cell is None:
-                    step.to_stop.pop()
-                    continue
-                if child.state is not ChildState.STOPPING:
-                    self.begin_stop([child])
-                return
-            if any(child.held for child in step.to_start):
-                return
-            if not step.to_start:
-                self._round = None
-                if step.initial:
-                    self.report_up()
-                return
-            child = step.to_start[0]
-            if child.state is ChildState.STARTING:
-                return
-            if child.state is ChildState.RUNNING:
-                step.to_start.pop(0)
-            else:
-                self.begin_start(child)
+        self._again = True
+        if self._advancing:
+            return  # a start has failed at once, or a stop: whoever is at it goes on
+        self._advancing = True
+        try:
+            while self._again:
+                self._again = False
+                while self._step():
+                    pass
+        finally:
+            self._advancing = False
+
+    def _step(self) -> bool:
+        """One step; whether there may be another at once."""
+        step = self._round
+        if step is None or self._ending is not None:
+            return False
+        if step.stopping:
+            child = step.stopping[-1]
+            if child.cell is None:
+                step.stopping.pop()
+                return True
+            if child.state is not ChildState.STOPPING:
+                self.begin_stop([child])
+            return False
+        if any(child.held for child in step.causes):
+            return False
+        first = step.first()
+        if first is None:
+            self._round = None
+            if step.initial:
+                self.report_up()
+                self._end_if_due()
+            return False
+        if first.state is ChildState.STARTING:
+            return False
+        if first.state is ChildState.RUNNING:
+            step.leave(first)
+        else:
+            self.begin_start(first)
+        return True
 
     def _leave_round(self, child: Child) -> None:
-        if self._round is not None and child in self._round.to_start:
-            self._round.to_start.remove(child)
+        if self._round is not None:
+            self._round.leave(child)
 
     def expects_end(self, child: Child) -> bool:
-        return self._round is not None and child in self._round.to_stop
+        return self._round is not None and child in self._round.stopping
 
     def prepare_restart(self, child: Child) -> list[Hashable]:
         if self.strategy == "one_for_one":
             return []
         order, step = self.children(), self._round
         first = 0 if self.strategy == "one_for_all" else order.index(child)
-        initial = False
+        initial, causes = False, [child]
         if step is not None:
-            initial = step.initial
-            pending = {*step.to_start, *step.to_stop}
+            initial, pending = step.initial, step.pending
+            causes += [each for each in step.causes if each.held and each is not child]
             first = min([first, *(i for i, each in enumerate(order) if each in pending)])
         affected = order[first:]
         to_start = [each for each in affected if not each.waiting]  # these are being terminated
@@ -307,7 +319,7 @@ class Supervisor(BaseSupervisor):
             if each.state is ChildState.STOPPED:
                 each.state = ChildState.RESTARTING
         to_stop = [each for each in affected if each.cell is not None]
-        self._round = Round(to_start, to_stop, initial=initial)
+        self._round = Round(to_start, to_stop, causes, initial=initial)
         self._advance()
         return [each.spec.id for each in affected if each is not child]
 
@@ -322,12 +334,14 @@ class Supervisor(BaseSupervisor):
 
     def child_start_failed(self, child: Child, error: StartFailed) -> None:
         step = self._round
-        if child.kept and step is not None and step.initial and child in step.to_start:
+        if child.kept and step is not None and step.initial and step.starts(child):
             self.end_with(self._record(ExitReason.CRASH, error))
             return
         self._leave_round(child)
         if not child.kept:
             self._children.pop(child.spec.id, None)
+        if not is_taken(child.spec, error.reason):
+            self.vacate_names(child)
         self._advance()
 
     # -- ends --------------------------------------------------------------------------------------
@@ -339,11 +353,12 @@ class Supervisor(BaseSupervisor):
         if child.spec.restart == "temporary":
             self._leave_round(child)
             self._children.pop(child.spec.id, None)
-        elif step is not None and child in step.to_start and child in step.to_stop:
+        elif step is not None and step.starts(child) and child in step.stopping:
             child.state = ChildState.RESTARTING
-            return
         else:
             self._leave_round(child)
+            if not child.kept:
+                self._children.pop(child.spec.id, None)
 
     def proceed(self) -> None:
         if self._ending is not None:
@@ -360,12 +375,19 @@ class Supervisor(BaseSupervisor):
         ):
             return
         self.emit(AutoShutdown, child, mode=mode)
-        self.end_with(self._record(ExitReason.SHUTDOWN))
+        self._shutdown_due = True
+        self._end_if_due()
+
+    def _end_if_due(self) -> None:
+        # Not in the middle of its own start: that would be a failed one.
+        starting = self._round is not None and self._round.initial
+        if self._shutdown_due and not starting and self._ending is None:
+            self.end_with(self._record(ExitReason.SHUTDOWN))
 
     def _goes_on(self, child: Child) -> bool:
         """Whether a child runs, or will again without anybody's call."""
         if child.state in (ChildState.STOPPED, ChildState.STOPPING):
-            return self._round is not None and child in self._round.to_start
+            return self._round is not None and self._round.starts(child)
         return True
 
     def stop_children(self) -> None:
@@ -383,6 +405,7 @@ class Supervisor(BaseSupervisor):
                 child.state = ChildState.STOPPED
                 child.release()
                 child.answer_start(StartFailed(child.spec.id, self._cell.dead("is stopping")))
+                self.vacate_names(child)
             else:
                 if child.state is not ChildState.STOPPING:
                     self.begin_stop([child])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pollin_actors.otp.mailbox import Mailbox
     from pollin_actors.otp.registry import Registry
 
-__all__ = ["forget_name", "vacate_below", "vacate_name"]
+__all__ = ["forget_name", "vacate_below", "vacate_left", "vacate_name"]
 
 
 def vacate_name(registry: Registry, name: Hashable, parent: Mailbox) -> None:
@@ -33,8 +33,11 @@ def vacate_name(registry: Registry, name: Hashable, parent: Mailbox) -> None:
 def forget_name(registry: Registry, name: Hashable, parent: Mailbox) -> None:
     """Give up a name whose bearer has ended and will not come back. The same holds."""
     mailbox = registry.find(name) if name is not None else None
-    if mailbox is not None and mailbox.cell is None and mailbox.parent is parent:
-        registry.give_up(name, unless_borne=True)
+    if mailbox is None or mailbox.on_demand is not None or mailbox.parent is not parent:
+        return
+    if mailbox.cell is None:
+        error = partial(_vacant, mailbox)
+        registry.give_up(name, error, unless_borne=True)
 
 
 def vacate_below(registry: Registry, supervisor: Mailbox) -> None:
@@ -51,6 +54,26 @@ def vacate_below(registry: Registry, supervisor: Mailbox) -> None:
             mailbox.vacate(partial(_vacant, mailbox))
         else:
             cell.monitor().add_done_callback(partial(_orphan_ended, mailbox, supervisor))
+
+
+def vacate_left(registry: Registry, supervisor: Mailbox, own: set[Hashable]) -> None:
+    """After a restart: fail who waits for a name below that the new incarnation will not bear.
+
+    Args:
+        registry: where the names are.
+        supervisor: a supervisor's mailbox, used by its earlier incarnations too.
+        own: the names of its children now.
+    """
+    for name in registry.names():
+        mailbox = registry.find(name)
+        if mailbox is None or mailbox.on_demand is not None or mailbox.cell is not None:
+            continue
+        if not _is_below(mailbox, supervisor):
+            continue
+        above = mailbox.parent
+        if (above is supervisor and name not in own) or above.closed is not None:
+            mailbox.vacate(partial(_vacant, mailbox))
+            vacate_below(registry, mailbox)
 
 
 def _is_below(mailbox: Mailbox, supervisor: Mailbox) -> bool:
