@@ -92,6 +92,7 @@ class Application(OwnActors):
         self._declared = (*self.settings.endpoints, *endpoints)
         _check_declared(self._declared)
         self._children = tuple(children)
+        Supervisor(self._children)  # a wrong one is refused here, before anything starts
         self._on_event = on_event
         self._given_runtime = runtime
         self.backend: Backend = open_backend(
@@ -152,7 +153,9 @@ class Application(OwnActors):
         self._guard.run(self._start)
         return self
 
-    ensure_started = start
+    def ensure_started(self) -> Self:
+        """The same as ``start``, by the name that OTP has for it."""
+        return self.start()
 
     def stop(self) -> bool:
         """Stop the tree in reverse order; what is queued for an actor and not handled fails.
@@ -168,8 +171,9 @@ class Application(OwnActors):
     def run(self) -> bool:
         """Start, wait for SIGTERM or SIGINT (or for a failure), and stop; in the main thread.
 
-        For services whose main thread has nothing else to do. The handlers of both signals are
-        put back afterwards.
+        For services whose main thread has nothing else to do. A signal that comes during the
+        start counts once that is done; a second signal raises ``SystemExit`` at once. The handlers
+        of both signals are put back afterwards.
 
         Returns:
             As ``stop``.
@@ -182,7 +186,12 @@ class Application(OwnActors):
         def end(*_: object) -> None:
             over._settle((None, None))  # whichever comes first; takes no lock
 
-        before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+        def signalled(number: int, _frame: object) -> None:
+            if over.done():
+                raise SystemExit(128 + number)  # the second one: do not wait for anything
+            end()
+
+        before = {n: signal.signal(n, signalled) for n in (signal.SIGTERM, signal.SIGINT)}
         try:
             with self:
                 if self._root is not None:
@@ -191,7 +200,8 @@ class Application(OwnActors):
                 return self.stop()
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # None: it was not Python that had set it, and only its setter can again.
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     # -- for subclasses ----------------------------------------------------------------------------
 
@@ -235,6 +245,7 @@ class Application(OwnActors):
             self._declare()
             for phase in self.start_phases:
                 self.start_phase(phase)
+                self._check()  # the tree may have given up meanwhile
             self._started = True
         except BaseException:
             self._tear_down(State.NEW if self._state is not State.FAILED else State.FAILED)
@@ -315,7 +326,7 @@ class Application(OwnActors):
     def _call_hook(self, hook: Callable[[], None]) -> None:
         try:
             hook()
-        except Exception:
+        except (Exception, SystemExit, GeneratorExit):
             # Whatever a hook does, the tree is stopped.
             log.exception("application.hook_failed", hook=hook.__name__)
 

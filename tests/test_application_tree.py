@@ -23,6 +23,7 @@ from pollin_actors.otp import (
     ChildState,
     Crashed,
     Event,
+    InvalidSpec,
     Simulation,
     TreeNode,
     Unstopped,
@@ -242,6 +243,46 @@ def test_run_ends_at_a_signal(number: signal.Signals) -> None:
     assert app.state is State.STOPPED
     assert app.log[-1] == "stopped while stopped"
     assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    """Not even for the stop: whoever signals twice means it. The handlers are put back."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    class Signalled(Phased):
+        def start_phase(self, phase: str) -> None:
+            if phase == "warm up":
+                for _ in range(2):
+                    signal.raise_signal(signal.SIGTERM)
+
+    app = Signalled(endpoints=[Endpoint.new(id="orders")])
+    with pytest.raises(SystemExit) as caught:
+        app.run()
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert app.state is State.NEW
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_wrong_child_is_refused_before_anything_starts() -> None:
+    with pytest.raises(InvalidSpec, match="children"):
+        Application(children=[5])  # type: ignore[list-item]
+    with pytest.raises(InvalidSpec, match="ids that differ"):
+        Application(children=[Echo, Echo])
+
+
+def test_a_tree_that_gives_up_during_the_phases_is_a_failed_start() -> None:
+    """``start`` does not say that all is well."""
+
+    class GivingUp(Phased):
+        def start_phase(self, phase: str) -> None:
+            assert self._root is not None
+            self._root.stop()
+
+    app = GivingUp(endpoints=[Endpoint.new(id="orders")])
+    with pytest.raises(NotRunning):
+        app.start()
+    with Application() as other:
+        assert other.state is State.RUNNING
 
 
 def test_run_ends_when_the_application_fails() -> None:

@@ -209,7 +209,7 @@ class Actor(Handlers, pykka.Actor):
         Returns at once: ``on_start`` runs soon, before any message is handled.
         """
         actor = cls(*args, **kwargs)
-        _cell_of(actor)
+        cell_of(actor)
         pykka.ActorRegistry.register(actor.actor_ref)
         logger.debug("Starting %s", actor)
         actor._registered = True
@@ -321,7 +321,7 @@ def attach(
         mailbox: of the name that it takes over; None for one of its own.
         supervisor: who is told when it has started and when it ends.
     """
-    cell = _cell_of(actor)
+    cell = cell_of(actor)
     cell.supervisor = supervisor
     own = cell.mailbox
     if mailbox is None:
@@ -339,7 +339,7 @@ def attach(
     return cell
 
 
-def _cell_of(actor: Actor) -> Cell:
+def cell_of(actor: Actor) -> Cell:
     try:
         return actor._cell
     except AttributeError:

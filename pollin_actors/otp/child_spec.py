@@ -34,8 +34,8 @@ class ChildSpec:
         shutdown: seconds to wait for the child's end when it is stopped; ``"infinity"`` waits for
             ever, ``"brutal_kill"`` not at all, and the child's ``on_stop`` does not run. A thread
             cannot be killed: what does not end in time is abandoned and reported.
-        type: ``worker`` or ``supervisor``. A supervisor's ``shutdown`` is ``"infinity"`` unless
-            given.
+        type: ``worker`` or ``supervisor``; found out where ``start`` is a class of a supervisor.
+            A supervisor's ``shutdown`` is ``"infinity"`` unless given.
         name: registered under this name; messages to the name wait out a restart.
         significant: its end can end its supervisor, see the supervisor's ``auto_shutdown``. Not
             for a permanent child, and only under an ``auto_shutdown`` other than ``never``.
@@ -80,10 +80,7 @@ class ChildSpec:
         for field in defaults:
             if field not in known:
                 raise InvalidSpec(where, f"fields among {', '.join(known)}", field)
-        fields: dict[str, Any] = {"id": actor_class.__name__}
-        if getattr(actor_class, "supervises", False):
-            fields["type"] = "supervisor"
-        fields.update(defaults)
+        fields: dict[str, Any] = {"id": actor_class.__name__, **defaults}
         start: Any = adopt(actor_class)
         if args or kwargs:
             start = partial(start, *args, **kwargs)
@@ -121,6 +118,10 @@ class ChildSpec:
             )
         if not _among(self.type, ("worker", "supervisor")):
             raise InvalidSpec("ChildSpec.type", "worker or supervisor", self.type)
+        made = self.start.func if isinstance(self.start, partial) else self.start
+        if isinstance(made, type) and getattr(made, "supervises", False):
+            # It has children to stop, whatever was said.
+            object.__setattr__(self, "type", "supervisor")
         if self.shutdown is None:
             default: Any = "infinity" if self.type == "supervisor" else 5.0
             object.__setattr__(self, "shutdown", default)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pykka
 
+from pollin_actors.otp.exits import text_of
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -251,4 +253,5 @@ class StartFailed(OtpError):
         self.__cause__ = reason
 
     def __str__(self) -> str:
-        return f"child {self.child_id!r} did not start: {self.reason!r}"
+        why = "it ended before that" if self.reason is None else text_of(self.reason)
+        return f"child {self.child_id!r} did not start: {why}"

@@ -10,6 +10,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -33,6 +34,10 @@ BATCH = 64
 PAUSE = 0.005
 """Seconds. Who waits for an actor that is being restarted should not wait for the log as well:
 a thread that formats tracebacks keeps the interpreter to itself."""
+
+
+OWN = (Exception, SystemExit, GeneratorExit)
+"""What a log or a hook may raise of its own; anything else is an interrupt of the thread."""
 
 
 class EventQueue:
@@ -93,10 +98,11 @@ class EventQueue:
             raise
 
     def flush(self, timeout: float = 1.0) -> None:
-        """Log what waits now, in this thread; waits ``timeout`` seconds for who is at it."""
+        """Log what waits now, in this thread, within ``timeout`` seconds; the rest waits on."""
+        until = time.monotonic() + timeout
         try:
             if self._token.acquire(timeout=timeout):
-                self._write(len(self._events))
+                self._write(len(self._events), until)
                 self._token.release()
         except BaseException:
             self._leave()
@@ -112,20 +118,24 @@ class EventQueue:
             self._token.release()
         self._submit()
 
-    def _write(self, count: int) -> None:
+    def _write(self, count: int, until: float | None = None) -> None:
         while count > 0 and self._events:
-            event = self._events.popleft()()
+            if until is not None and time.monotonic() >= until:
+                break
+            event = self._events[0]()
             _log(event)
             hook = self._hook()
             if hook is not None:
                 _tell(hook, event)
+            # Only now: after an interrupt it is rather told twice than not at all.
+            self._events.popleft()
             count -= 1
 
 
 def _log(event: Event) -> None:
     try:
         log_event(event)
-    except Exception:
+    except OWN:
         # The host's structlog is what fails: the standard library's never raises.
         logging.getLogger("pollin_actors.otp").exception("%s could not be logged", event.event)
 
@@ -133,14 +143,14 @@ def _log(event: Event) -> None:
 def _tell(hook: EventHook, event: Event) -> None:
     try:
         hook(event)
-    except Exception:
+    except OWN:
         _log_failure(hook, event)
 
 
 def _log_failure(hook: EventHook, event: Event) -> None:
     try:
         log.exception("event_hook.failed", failed=event.event, hook=repr(hook))
-    except Exception:
+    except OWN:
         logging.getLogger("pollin_actors.otp").exception("%s: the hook failed", event.event)
 
 

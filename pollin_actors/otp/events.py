@@ -189,7 +189,8 @@ class OrphanAbandoned(Event):
 
 
 EventHook = Callable[[Event], object]
-"""Called with every event, in the supervisor's turn: it must be quick and never wait."""
+"""Called with every event, one after another, a moment after the supervisor's turn. While it runs
+no other event is told: it should be quick. What it raises is logged."""
 
 
 def log_event(event: Event) -> None:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import pykka
 
-__all__ = ["NO_REPLY", "ExitReason", "ExitRecord", "Shutdown", "Stop"]
+__all__ = ["NO_REPLY", "ExitReason", "ExitRecord", "Shutdown", "Stop", "text_of"]
+
+
+def text_of(error: BaseException) -> str:
+    """``repr(error)``, or words for it if that raises: the exception is the application's own."""
+    try:
+        return repr(error)
+    except Exception:
+        return f"<{type(error).__name__}: its repr failed>"
 
 
 class ExitReason(StrEnum):

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["Inspect", "TreeNode", "tree_of"]
 
 
+PATIENCE = 1.0
+"""Seconds that a supervisor waits for those below it; then it answers without their children."""
+
+
 class Inspect(NamedTuple):
     """Ask a supervisor for its tree. The reply is its ``TreeNode``, also while it is stopping."""
 
@@ -154,6 +158,10 @@ def tree_of(
 
     if not asked:
         complete()
+        return answer
+    # One that is stuck, in a child's factory perhaps, must not hide the others.
+    patience = runtime.timers.call_later(PATIENCE, complete)
+    answer.add_done_callback(lambda _: patience.cancel())
     for index, future in asked:
         future.add_done_callback(partial(settle, index))
     return answer

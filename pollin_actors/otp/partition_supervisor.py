@@ -6,12 +6,11 @@ import os
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import pykka
 
 from pollin_actors.otp.actor import Actor
-from pollin_actors.otp.adoption import adopt
 from pollin_actors.otp.child_spec import ChildSpec, Restart, ShutdownTime
 from pollin_actors.otp.children import DeleteChild, StartChild
 from pollin_actors.otp.errors import InvalidSpec, UnknownMessage
@@ -47,9 +46,8 @@ class Partitions:
             raise InvalidSpec("Partitions.count", "an int >= 1", self.count)
 
     def index_for(self, key: Hashable) -> int:
-        """The partition of a key, counted from 0. An int goes to its remainder."""
-        number = key if isinstance(key, int) else hash(key)
-        return number % self.count
+        """The partition of a key, counted from 0."""
+        return hash(key) % self.count
 
     def name_for(self, key: Hashable) -> tuple[Hashable, int]:
         """The name of the actor that a key belongs to: usable wherever a ref is."""
@@ -74,8 +72,8 @@ class PartitionSupervisor(Supervisor):
         partitions: their names, and how many there are.
         actor: an actor class, made without arguments, or a function that is given the
             partition's number and makes a fresh actor.
-        restart: of each child, as in ``ChildSpec``; so is ``shutdown``.
-        shutdown: of each child.
+        restart: of each child, as in ``ChildSpec``; None for the class's default.
+        shutdown: of each child; the same.
         strategy: as for ``Supervisor``, and so are the other options.
 
     Raises:
@@ -87,7 +85,7 @@ class PartitionSupervisor(Supervisor):
         partitions: Partitions,
         actor: type[pykka.Actor] | Callable[[int], Actor],
         *,
-        restart: Restart = "permanent",
+        restart: Restart | None = None,
         shutdown: ShutdownTime | None = None,
         strategy: Strategy = "one_for_one",
         max_restarts: int = 3,
@@ -99,14 +97,9 @@ class PartitionSupervisor(Supervisor):
         mode = options.pop("auto_shutdown", "never")
         if mode != "never":
             raise InvalidSpec("auto_shutdown", "'never', as partitions come back always", mode)
+        spec = _spec_of(actor, restart, shutdown)
         children = [
-            ChildSpec(
-                id=index,
-                name=name,
-                start=_starter(actor, index),
-                restart=restart,
-                shutdown=shutdown,
-            )
+            spec.replace(id=index, name=name, start=_starter(actor, index))
             for index, name in enumerate(partitions.names())
         ]
         super().__init__(
@@ -152,10 +145,21 @@ class PartitionSupervisor(Supervisor):
         return super().handle(message)
 
 
-def _starter(actor: Any, index: int) -> Callable[[], Actor]:
+def _spec_of(actor: Any, restart: Restart | None, shutdown: ShutdownTime | None) -> ChildSpec:
+    """What all partitions have in common."""
     if isinstance(actor, type) and issubclass(actor, pykka.Actor):
-        adopted: Any = adopt(actor)
-        return cast("Callable[[], Actor]", adopted)
-    if not callable(actor):
+        spec = ChildSpec.of(actor)
+    elif callable(actor):
+        spec = ChildSpec(id=0, start=actor)
+    else:
         raise InvalidSpec("actor", "an actor class, or a function of a number", actor)
-    return partial(actor, index)
+    changes: dict[str, Any] = {}
+    if restart is not None:
+        changes["restart"] = restart
+    if shutdown is not None:
+        changes["shutdown"] = shutdown
+    return spec.replace(**changes)
+
+
+def _starter(actor: Any, index: int) -> Callable[[], pykka.Actor]:
+    return actor if isinstance(actor, type) else partial(actor, index)

@@ -17,7 +17,7 @@ import pykka
 
 from pollin_actors.otp.cell import Cell, Status
 from pollin_actors.otp.errors import ActorDead, AlreadyRegistered, NameNotFound, NotOwner
-from pollin_actors.otp.exits import ExitRecord
+from pollin_actors.otp.exits import ExitReason, ExitRecord
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.mailbox import Mailbox
@@ -55,7 +55,8 @@ class Registry:
         self.runtime = runtime
         self._on_demand = on_demand
         self._mailboxes: dict[Hashable, Mailbox] = {}
-        self._closed: Callable[[], BaseException] | None = None
+        # Set once nothing more is taken for any name: senders get this error.
+        self.closed: Callable[[], BaseException] | None = None
         self._guard = Guard()
         # Only for those who keep one: (who, what). It counts as long as they bear the name.
         self._values: dict[Hashable, tuple[Cell, Any]] = {}
@@ -92,11 +93,11 @@ class Registry:
         fresh = Mailbox(name)
         fresh.runtime = self.runtime
         fresh.on_demand = on_demand if on_demand is not None else self._on_demand
-        if self._closed is not None:
-            fresh.close(self._closed)
+        if self.closed is not None:
+            fresh.close(self.closed)
         found = self._mailboxes.setdefault(name, fresh)
-        if self._closed is not None:
-            found.close(self._closed)  # close() may have passed us by
+        if self.closed is not None:
+            found.close(self.closed)  # close() may have passed us by
         return found
 
     # -- who bears a name --------------------------------------------------------------------------
@@ -120,7 +121,7 @@ class Registry:
         if cell is None:
             mailbox = self.mailbox(name)
             owner = mailbox.bearer
-            if owner is not None and owner.status < Status.STOPPING:
+            if owner is not None and _lives(owner):
                 raise AlreadyRegistered(name, owner.ref)
             return mailbox
         mailbox = self.mailbox(name)
@@ -134,7 +135,7 @@ class Registry:
         if self._mailboxes.get(name) is not mailbox:
             return False  # given up meanwhile: the name has, or gets, another mailbox
         owner = mailbox.bearer
-        if owner is not None and owner is not cell and owner.status < Status.STOPPING:
+        if owner is not None and owner is not cell and _lives(owner):
             raise AlreadyRegistered(name, owner.ref)
         mailbox.bearer = cell
         if value is not None:
@@ -152,18 +153,28 @@ class Registry:
             name: as claimed.
             cell: who claimed it; it cannot be started any more.
         """
-        self._guard.run(self._give_back, name, cell)
+        mailbox = self._guard.run(self._give_back, name, cell)
+        if mailbox is None:
+            return
+        # Its ref may be known already: who waits for its end, or an answer, is told.
+        if cell.mailbox is mailbox:
+            cell.mailbox = Mailbox()  # the name's has nothing to do with its end
+        cell.begin_exit(cell.exit_record(ExitReason.SHUTDOWN))
+        cell.finish()
+        if mailbox.vacant is not None and not mailbox.is_borne():
+            mailbox.fail_queued(mailbox.vacant)  # what came while the name was claimed
 
-    def _give_back(self, name: Hashable, cell: Cell) -> None:
+    def _give_back(self, name: Hashable, cell: Cell) -> Mailbox | None:
         mailbox = self._mailboxes.get(name)
         if mailbox is None or mailbox.bearer is not cell or cell.status is not Status.UNSTARTED:
-            return
+            return None
         # The end of an earlier bearer may be about to install this one: it finds it ended.
         cell.status = Status.STOPPING
         mailbox.bearer = None
         if mailbox.cell is cell:
             mailbox.cell = None
         self._drop_value(name, cell)
+        return mailbox
 
     def whereis(self, target: Hashable) -> Ref[Any] | None:
         """The ref of whoever bears the name now; None if nobody does. A ref while it is alive.
@@ -224,7 +235,7 @@ class Registry:
         return value
 
     def _store_value(self, name: Hashable, mailbox: Mailbox, cell: Cell, value: Any) -> bool:
-        if mailbox.bearer is not cell:
+        if mailbox.bearer is not cell or cell.ends:
             return False  # it was abandoned, and another has the name
         self._values[name] = (cell, value)
         return True
@@ -345,20 +356,25 @@ class Registry:
     def restore(self, name: Hashable, mailbox: Mailbox) -> None:
         """A name was given up while somebody took it over: it is theirs."""
         # Unless somebody has made the name anew: then theirs counts, and this one stays closed.
-        if self._closed is None and self._mailboxes.setdefault(name, mailbox) is mailbox:
+        if self.closed is None and self._mailboxes.setdefault(name, mailbox) is mailbox:
             mailbox.closed = None
 
     def close(self, error: Callable[[], BaseException]) -> None:
         """Take nothing more for any name: whoever waits, or comes later, gets an error."""
-        self._closed = error
+        self.closed = error
         for mailbox in tuple(self._mailboxes.values()):
             mailbox.close(error)
 
     def refuse(self, error: Callable[[], BaseException]) -> None:
         """Take nothing more for any name; whoever waits is told nothing."""
-        self._closed = error
+        self.closed = error
         for mailbox in tuple(self._mailboxes.values()):
             mailbox.refuse(error)
+
+
+def _lives(cell: Cell) -> bool:
+    # A thread that was shut out may have set the status once more: the end counts.
+    return cell.status < Status.STOPPING and not cell.ends
 
 
 def _cell_of(target: object) -> Cell | None:

@@ -124,11 +124,13 @@ class Runtime:
     def stop(self, timeout: float = 5.0) -> bool:
         """Stop timers and threads; whether all threads ended within ``timeout`` seconds.
 
+        Events that wait are logged and told, for a second at most.
+
         Actors that are still alive are not run any more: stop them first.
         """
         self.timers.stop()
         ended = self.scheduler.stop(timeout)
-        self.events.flush()
+        self.events.flush(min(timeout, 1.0))
         return ended
 
 

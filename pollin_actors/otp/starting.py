@@ -64,16 +64,18 @@ def start_actor(
         mailbox = None
         if name is not None:
             mailbox = where.claim(name, cell, value=value)
+            if where.closed is not None:
+                raise where.closed()  # nobody could reach it, or stop it
             cell.monitor().add_done_callback(lambda monitor: _give_up(where, name, monitor))
         attach(actor, runtime, mailbox, cast("Any", starter))
         if mailbox is not None and mailbox.closed is not None:
             where.restore(name, mailbox)
     except BaseException as error:
+        starter.future._fail(error)  # before the end that giving the name back brings
         if name is not None:
             where.release_claim(name, cell)
         if not isinstance(error, Exception):
             raise
-        starter.future._fail(error)
         return starter.future
     return starter.future
 

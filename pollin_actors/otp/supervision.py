@@ -210,6 +210,10 @@ class BaseSupervisor(Launches):
         child.kept = True
         child.running_since = self.runtime.clock.monotonic()
         child.answer_start()
+        for mailbox in child.left:
+            # Names below are borne again, but for those of children that are lost.
+            vacate_below(child.registry or self.registry, mailbox)
+        child.left = []
         self.emit(Started, child, ref=cell.ref, generation=cell.generation, restarts=child.restarts)
         self.child_started(child)
 
@@ -301,7 +305,7 @@ class BaseSupervisor(Launches):
             vacate_name(self.registry, child.spec.name, self._cell.mailbox)
         else:
             forget_name(self.registry, child.spec.name, self._cell.mailbox)
-        if cell is not None:
+        if cell is not None and self._ending is None:  # else all of them are told at its own end
             self._vacate_below(child, cell)
 
     def _vacate_below(self, child: Child, cell: Cell) -> None:

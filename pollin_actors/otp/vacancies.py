@@ -47,13 +47,16 @@ def vacate_below(registry: Registry, supervisor: Mailbox) -> None:
     """
     for name in registry.names():
         mailbox = registry.find(name)
-        if mailbox is None or mailbox.on_demand is not None or not _is_below(mailbox, supervisor):
-            continue
-        cell = mailbox.cell
-        if cell is None:
-            mailbox.vacate(partial(_vacant, mailbox))
-        else:
-            cell.monitor().add_done_callback(partial(_orphan_ended, mailbox, supervisor))
+        if mailbox is not None and mailbox.on_demand is None and _is_below(mailbox, supervisor):
+            _vacate(mailbox, supervisor)
+
+
+def _vacate(mailbox: Mailbox, supervisor: Mailbox) -> None:
+    cell = mailbox.cell
+    if cell is None:
+        mailbox.vacate(partial(_vacant, mailbox))
+    else:
+        cell.monitor().add_done_callback(partial(_orphan_ended, mailbox, supervisor))
 
 
 def vacate_left(registry: Registry, supervisor: Mailbox, own: set[Hashable]) -> None:
@@ -66,13 +69,13 @@ def vacate_left(registry: Registry, supervisor: Mailbox, own: set[Hashable]) -> 
     """
     for name in registry.names():
         mailbox = registry.find(name)
-        if mailbox is None or mailbox.on_demand is not None or mailbox.cell is not None:
+        if mailbox is None or mailbox.on_demand is not None:
             continue
         if not _is_below(mailbox, supervisor):
             continue
         above = mailbox.parent
         if (above is supervisor and name not in own) or above.closed is not None:
-            mailbox.vacate(partial(_vacant, mailbox))
+            _vacate(mailbox, supervisor)
             vacate_below(registry, mailbox)
 
 

@@ -239,13 +239,15 @@ def test_what_a_dynamic_supervisor_does_not_answer(simulation: Simulation) -> No
 
 
 def test_partitions_route_by_key(simulation: Simulation) -> None:
-    """An int goes to its remainder, equal keys to the same partition, all within the count."""
+    """A natural number goes to its remainder, equal keys to the same partition, of any type."""
     pool = Partitions("pool", 3)
     supervisor = PartitionSupervisor.start(
         pool, lambda number: Worker([], str(number)), runtime=simulation.runtime
     )
     assert list(refs(supervisor)) == [0, 1, 2]
-    assert [pool.index_for(number) for number in range(-3, 4)] == [0, 1, 2, 0, 1, 2, 0]
+    assert [pool.index_for(number) for number in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+    for one, equal in ((-1, -1.0), (True, 1), (2**61, float(2**61)), ("a", "A".lower())):
+        assert pool.index_for(one) == pool.index_for(equal)
     for key in ("x", ("y", 1), 2.5, None, True):
         assert 0 <= pool.index_for(key) < 3
         assert pool.index_for(key) == pool.index_for(key)
