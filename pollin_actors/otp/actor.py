@@ -322,6 +322,23 @@ def attach(
         supervisor: who is told when it has started and when it ends.
     """
     cell = cell_of(actor)
+    executor = actor._make_executor(runtime)
+    try:
+        _take_over(cell, runtime, executor, mailbox, supervisor)
+    except BaseException:
+        # A thread of its own may wait for work already: it looks, and ends.
+        executor.submit(mailbox if mailbox is not None else cell.mailbox)
+        raise
+    return cell
+
+
+def _take_over(
+    cell: Cell,
+    runtime: Runtime,
+    executor: Executor,
+    mailbox: Mailbox | None,
+    supervisor: Mailbox | None,
+) -> None:
     cell.supervisor = supervisor
     own = cell.mailbox
     if mailbox is None:
@@ -335,8 +352,7 @@ def attach(
         own.cell = None
         while own.queue:
             mailbox.queue.append(own.queue.popleft())
-    mailbox.attach(cell, runtime, actor._make_executor(runtime))
-    return cell
+    mailbox.attach(cell, runtime, executor)
 
 
 def cell_of(actor: Actor) -> Cell:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pykka
 
-from pollin_actors.otp.errors import NameNotFound
+from pollin_actors.otp.errors import MailboxFull, NameNotFound
 from pollin_actors.otp.items import InfoItem
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class Extras:
 
     def close(self) -> None:
         """The incarnation has ended. May be called again."""
-        for timer in tuple(self.timers):
+        for timer in list(self.timers):
             timer.cancel()
-        for monitor in tuple(self.monitors):
+        for monitor in list(self.monitors):
             monitor.cancel()
         if self.idle is not None:
             self.idle.close()
@@ -109,9 +109,9 @@ class ActorTimer:
             cell.mailbox.post_info(InfoItem(self._message, cell, self._take), cell)
             return
         message, to = self._message, self._to
-        if self._take():
+        if not cell.stopped.is_set() and self._take():
             # Nobody there: as with any message to the dead, nobody hears of it.
-            with contextlib.suppress(pykka.ActorDeadError, NameNotFound):
+            with contextlib.suppress(pykka.ActorDeadError, NameNotFound, MailboxFull):
                 if isinstance(to, pykka.ActorRef):
                     to.tell(message)
                 else:
@@ -254,7 +254,7 @@ class Idle:
         if seconds is None or number != self._number:
             return False
         left = self._last + seconds - _runtime(cell).clock.monotonic()
-        if any(not item.done and item.cell in (None, cell) for item in tuple(cell.mailbox.queue)):
+        if any(not item.done and item.cell in (None, cell) for item in list(cell.mailbox.queue)):
             left = seconds  # not idle: more has come, and counts once it is handled
         if left > 0.0:
             self._arm(left)

@@ -10,12 +10,13 @@ import contextlib
 import contextvars
 from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pykka
 
 from pollin_actors.otp.errors import ActorCrashed, ActorDead, CallCycle
-from pollin_actors.otp.exits import ExitReason, ExitRecord
+from pollin_actors.otp.exits import ExitReason, ExitRecord, text_of
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.later import Later
 from pollin_actors.otp.waiting import current_cell, find_cycle
@@ -196,6 +197,7 @@ class Cell:
         """``on_start`` has returned."""
         if self.actor_class._continues:
             self.status = Status.CONTINUING
+            self._look_again()
         else:
             self.open()
         if not self.supervises:
@@ -211,6 +213,15 @@ class Cell:
         if waits and actor is not None:
             actor._begin_idle()
         self.caller_runs = self.never_blocks and not runtime.scheduler.simulated
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Who ended it, or closed its mailbox, has set these before; what they say counts."""
+        if self.exit is not None:
+            self.status = Status.STOPPING
+            self.caller_runs = False
+        elif self.mailbox.closed is not None:
+            self.caller_runs = False
 
     def inform(self, item: InfoItem) -> None:
         """Handle a queued message for ``on_info``, if it is wanted still."""
@@ -235,7 +246,10 @@ class Cell:
             if self.laters is None:
                 self.laters = {}
             self.laters[reply] = None
-        inner._add_waiter(_Forward(self, reply, inner))
+        forward = _Forward(self, reply, inner)
+        inner._add_waiter(forward)
+        if not later.detached and reply._deadline is not None:
+            reply._add_waiter(_Answered(self, reply, inner, forward))
         # Only now: an interrupt before this finds a reply that nobody else will give.
         reply._via = inner
         if self.ends and not later.detached:
@@ -289,7 +303,7 @@ class Cell:
         record = self.ends[0]
         laters = self.laters
         if laters:
-            for reply in tuple(laters):
+            for reply in list(laters):
                 reply._fail(self.crash_error("ended before it answered"))
         mailbox.release_cell(self)
         supervisor = self.supervisor
@@ -301,13 +315,13 @@ class Cell:
             else:
                 # As if sent in a turn: then the thread that ran us may run the supervisor next.
                 self.context.run(supervisor.post_urgent, exited)
-        for monitor in tuple(self.monitors):
+        for monitor in list(self.monitors):
             monitor._settle((record, None))
             self.monitors.pop(monitor, None)
         if self.extras is not None:
             self.extras.close()
         self.actor = None
-        self.handle = _gone
+        self.handle = partial(_gone, self)
         self.laters = None
         self.told = True
         mailbox.ending = None
@@ -337,7 +351,7 @@ class Cell:
         cause = record.exception if record is not None else None
         if cause is None:
             return self.dead(text)
-        error = ActorCrashed(f"{self.ref} {text}: it crashed on {cause!r}", record)
+        error = ActorCrashed(f"{self.ref} {text}: it crashed on {text_of(cause)}", record)
         error.__cause__ = cause
         return error
 
@@ -362,5 +376,27 @@ class _Forward:
             laters.pop(self._reply, None)
 
 
-def _gone(message: Any) -> Any:
-    raise AssertionError("a dead actor was handed a message")
+class _Answered:
+    """An answer that was given otherwise, by its deadline, is owed no more."""
+
+    __slots__ = ("_cell", "_forward", "_inner", "_reply")
+
+    def __init__(
+        self, cell: Cell, reply: ReplyFuture[Any], inner: ReplyFuture[Any], forward: _Forward
+    ) -> None:
+        self._cell = cell
+        self._reply = reply
+        self._inner = inner
+        self._forward = forward
+
+    def fire(self) -> None:
+        laters = self._cell.laters
+        if laters is not None:
+            laters.pop(self._reply, None)
+        if self._inner._outcome is None:
+            self._inner._remove_waiter(self._forward)
+
+
+def _gone(cell: Cell, message: Any) -> Any:
+    """A thread that was shut out has got hold of a message."""
+    raise cell.dead("was abandoned")

@@ -8,9 +8,9 @@ from typing import Any
 
 from pollin_actors.otp.cell import Cell, Status
 from pollin_actors.otp.errors import ActorCrashed
-from pollin_actors.otp.exits import NO_REPLY, ExitReason, ExitRecord, Stop
+from pollin_actors.otp.exits import NO_REPLY, ExitReason, ExitRecord, Stop, text_of
 from pollin_actors.otp.futures import ReplyFuture
-from pollin_actors.otp.items import TURNS
+from pollin_actors.otp.items import TURNS, InfoItem
 from pollin_actors.otp.mailbox_state import MailboxState
 from pollin_actors.otp.waiting import current_cell
 
@@ -136,7 +136,7 @@ class Ends(MailboxState):
                 future._fail(error)
             else:
                 crashed = ActorCrashed(
-                    f"{cell.ref} crashed on {error!r} while it handled this", cell.exit
+                    f"{cell.ref} crashed on {text_of(error)} while it handled this", cell.exit
                 )
                 crashed.__cause__ = error
                 future._fail(crashed)
@@ -180,7 +180,7 @@ class Ends(MailboxState):
             self.cell = None
         else:
             waiting = False
-            for item in tuple(self.queue):
+            for item in list(self.queue):
                 if item.cell is cell:
                     item.fail(cell.dead("stopped before handling the message"))
                 waiting = waiting or not item.done
@@ -197,8 +197,10 @@ class Ends(MailboxState):
 
     def fail_queued(self, error: Callable[[], BaseException]) -> None:
         """Fail the messages that wait now."""
-        for item in tuple(self.queue):
-            item.fail(error())
+        for item in list(self.queue):
+            # What a living actor has set for itself is nobody's message.
+            if item.__class__ is not InfoItem or item.cell is None or item.cell.ends:
+                item.fail(error())
         if self.cell is None:
             self.run()  # it takes away what is done with
 

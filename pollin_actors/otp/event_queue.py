@@ -16,9 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import structlog
-
 from pollin_actors.otp.events import Event, EventHook, log_event
+from pollin_actors.otp.last_words import OWN, log_exception
 
 if TYPE_CHECKING:
     from pollin_actors.otp.runtime import Scheduler
@@ -26,18 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["EventQueue"]
 
-log = structlog.get_logger("pollin_actors.otp")
-
 BATCH = 64
 """How many events a thread writes before others get their turn on it."""
 
 PAUSE = 0.005
 """Seconds. Who waits for an actor that is being restarted should not wait for the log as well:
 a thread that formats tracebacks keeps the interpreter to itself."""
-
-
-OWN = (Exception, SystemExit, GeneratorExit)
-"""What a log or a hook may raise of its own; anything else is an interrupt of the thread."""
 
 
 class EventQueue:
@@ -144,14 +137,7 @@ def _tell(hook: EventHook, event: Event) -> None:
     try:
         hook(event)
     except OWN:
-        _log_failure(hook, event)
-
-
-def _log_failure(hook: EventHook, event: Event) -> None:
-    try:
-        log.exception("event_hook.failed", failed=event.event, hook=repr(hook))
-    except OWN:
-        logging.getLogger("pollin_actors.otp").exception("%s: the hook failed", event.event)
+        log_exception("event_hook.failed", failed=event.event, hook=repr(hook))
 
 
 _queues: weakref.WeakSet[EventQueue] = weakref.WeakSet()

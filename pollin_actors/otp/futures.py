@@ -24,6 +24,7 @@ import structlog
 
 from pollin_actors.otp.errors import AlreadySettled, DeadlineExceeded, OtpError
 from pollin_actors.otp.guard import Guard
+from pollin_actors.otp.last_words import log_exception
 from pollin_actors.otp.waiting import Waiter, block_on
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class ReplyFuture(pykka.Future[T]):
     def _fire(self) -> None:
         waiters = self._box.get("waiters") if self._box is not None else None
         if waiters is not None:
-            for waiter in tuple(waiters):
+            for waiter in list(waiters):
                 waiter.fire()
 
     def set(self, value: T | None = None) -> None:
@@ -399,7 +400,7 @@ class _CallbackWaiter:
             try:
                 self._callback(self._future)
             except Exception:
-                log.exception("future.callback_failed", callback=repr(self._callback))
+                log_exception("future.callback_failed", callback=repr(self._callback))
 
 
 class _SourceWaiter:

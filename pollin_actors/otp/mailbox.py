@@ -6,6 +6,7 @@ import threading
 from asyncio import _get_running_loop as running_loop  # documented, and the quick way to ask
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pollin_actors.otp.cell import Cell, Status
@@ -166,13 +167,14 @@ class Mailbox(Runnable):
             if self.bound is not None and item.future is not None and self._is_full(item):
                 item.future._fail(self._full())
                 return
-            error = self._dead_error(item.cell)
+            stops = item.__class__ is StopItem
+            error = self._dead_error(item.cell, stops=stops)
             if error is not None:
                 if item.future is not None:
                     item.future._fail(error)
                 return
             self.queue.append(item)
-            error = self._dead_error(item.cell)  # it may have ended since we looked
+            error = self._dead_error(item.cell, stops=stops)  # it may have ended since we looked
             if error is not None:
                 item.fail(error)
                 return
@@ -181,9 +183,11 @@ class Mailbox(Runnable):
             self._reschedule()
             raise
 
-    def _dead_error(self, cell: Cell | None) -> BaseException | None:
+    def _dead_error(self, cell: Cell | None, *, stops: bool = False) -> BaseException | None:
         if cell is not None and cell.stopped.is_set():
             return cell.dead()
+        if stops and cell is not None and cell is self.cell:
+            return None  # one that lives can be stopped, whatever became of its name
         closed = self.closed
         if closed is not None:
             return closed()
@@ -236,13 +240,21 @@ class Mailbox(Runnable):
             cell.generation = self.generation
             cell.name = self.name
         cell.mailbox = self
-        cell.status = Status.STARTING
         self.bearer = cell
         self.cell = cell
+        # Only now: until here an interrupt leaves a claim that can be given back.
+        cell.status = Status.STARTING
         self.vacant = None  # once more: whoever vacated it meanwhile looks at us afterwards
         # An earlier incarnation's executor may have been told, and be gone.
         self.scheduled = False
-        self.schedule()
+        self._schedule_surely()
+
+    def _schedule_surely(self) -> None:
+        try:
+            self.schedule()
+        except BaseException:
+            self._reschedule()
+            raise
 
     def vacate(self, error: Callable[[], BaseException]) -> None:
         """Nobody bears this name until further notice: fail what waits and what comes."""
@@ -264,7 +276,8 @@ class Mailbox(Runnable):
         """
         self.refuse(error)
         self.fail_queued(error)
-        self.queue = deque()  # not cleared: a thread may be about to look at its head
+        # Not cleared: a thread may be about to look at its head.
+        self.queue = deque(item for item in list(self.queue) if not item.done)
 
     def refuse(self, error: Callable[[], BaseException]) -> None:
         """Take nothing more; what waits goes on waiting."""
@@ -316,7 +329,9 @@ class Mailbox(Runnable):
         current = self.current
         self.token = threading.RLock()
         self.current = None
-        record = cell.exit_record(ExitReason.UNSTOPPED)
+        began = cell.exit
+        started = began.started if began is not None else cell.has_started
+        record = replace(cell.exit_record(ExitReason.UNSTOPPED), started=started)
         cell.begin_exit(record)
         if isinstance(current, Item):
             current.fail(cell.dead("was abandoned: it did not end within its shutdown time"))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from pollin_actors.otp.errors import PoolExhausted
+from pollin_actors.otp.last_words import log_exception
 
 if TYPE_CHECKING:
     from pollin_actors.otp.cell import Cell
@@ -151,7 +152,7 @@ class ThreadPool:
                 mailbox.run()
             except BaseException:
                 # The mailbox has put itself right; other actors must not lose their thread.
-                log.exception("pool.turn_interrupted", mailbox=mailbox.label)
+                log_exception("pool.turn_interrupted", mailbox=mailbox.label)
             mailbox = None
             with self._lock:
                 if len(self._threads) > self._limit:
@@ -178,7 +179,7 @@ class OwnThread:
             try:
                 mailbox.run(executor=self)
             except BaseException:
-                log.exception("actor.turn_interrupted", mailbox=mailbox.label)
+                log_exception("actor.turn_interrupted", mailbox=mailbox.label)
             cell = mailbox.cell
             if cell is None or cell.mailbox.executor is not self:
                 return  # the actor has ended, or another incarnation has a thread of its own

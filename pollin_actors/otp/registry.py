@@ -71,7 +71,7 @@ class Registry:
 
     def names(self) -> Iterator[Hashable]:
         """The names known at this moment."""
-        return iter(tuple(self._mailboxes))
+        return iter(list(self._mailboxes))
 
     def mailbox(
         self, name: Hashable, on_demand: Callable[[Mailbox], None] | None = None
@@ -362,13 +362,13 @@ class Registry:
     def close(self, error: Callable[[], BaseException]) -> None:
         """Take nothing more for any name: whoever waits, or comes later, gets an error."""
         self.closed = error
-        for mailbox in tuple(self._mailboxes.values()):
+        for mailbox in list(self._mailboxes.values()):
             mailbox.close(error)
 
     def refuse(self, error: Callable[[], BaseException]) -> None:
         """Take nothing more for any name; whoever waits is told nothing."""
         self.closed = error
-        for mailbox in tuple(self._mailboxes.values()):
+        for mailbox in list(self._mailboxes.values()):
             mailbox.refuse(error)
 
 

@@ -133,10 +133,10 @@ class BaseSupervisor(Launches):
 
     def dismiss(self) -> None:
         """Ask every child to end without waiting for it: the supervisor itself cannot."""
-        for child in tuple(self._by_cell.values()):
+        for child in list(self._by_cell.values()):
             if child.timer is not None:
                 child.timer.cancel()
-        for cell in tuple(self._by_cell):
+        for cell in list(self._by_cell):
             cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
 
     # -- starting ----------------------------------------------------------------------------------

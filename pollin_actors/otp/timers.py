@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from pollin_actors.otp.clock import Clock
+from pollin_actors.otp.last_words import log_exception
 
 __all__ = ["ThreadTimers", "Timer", "TimerHeap", "Timers"]
 
@@ -50,7 +51,7 @@ class Timer:
         try:
             callback()
         except Exception:
-            log.exception("timer.callback_failed", callback=repr(callback))
+            log_exception("timer.callback_failed", callback=repr(callback))
 
 
 class TimerHeap:

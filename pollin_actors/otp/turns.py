@@ -11,8 +11,10 @@ whether it holds the token, and give it back.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from asyncio import _get_running_loop as running_loop  # documented, and the quick way to ask
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from pollin_actors.otp.cell import Cell, ExitRequest, Status
@@ -119,7 +121,11 @@ class Runnable(Ends):
             self._reschedule()
             return
         if self.has_work():
-            self.run(TURNS - 1, foreign=foreign)
+            executor, cell = self.executor, self.cell
+            if cell is None or cell.never_blocks or executor is None:
+                self.run(TURNS - 1, foreign=foreign, executor=executor)
+            else:
+                executor.submit(self)  # another incarnation, of a class that may block us
         if followed:
             self._run_pending(foreign)
 
@@ -154,10 +160,14 @@ class Runnable(Ends):
         try:
             if not token.acquire(False):
                 return False
-            cell = self.cell
+            executor, cell = self.executor, self.cell
+            if cell is not None and not cell.never_blocks:
+                token.release()
+                self._reschedule()  # another incarnation, of a class that may block us
+                return False
             # After a start its supervisor comes first, and then the messages that waited.
             starts = cell is not None and cell.status is STARTING
-            self._drain(token, 1 if starts else TURNS, foreign, self.executor)
+            self._drain(token, 1 if starts else TURNS, foreign, executor)
             self.followed = False
             token.release()
             return self.has_work()
@@ -175,8 +185,9 @@ class Runnable(Ends):
             if self.ending is not None:
                 self.ending.finish()  # an interrupt came in the middle of it
             cell = self.cell
-            # Looked at last: whoever attaches an incarnation sets the cell last.
-            if self.executor is not executor:
+            # Looked at last: whoever attaches an incarnation sets the cell last, and whoever shuts
+            # us out sets the token before that.
+            if self.executor is not executor or self.token is not token:
                 break
             if cell is None or cell.status is UNSTARTED:
                 # Nobody bears the name: what has failed meanwhile need not lie here.
@@ -195,14 +206,13 @@ class Runnable(Ends):
                 message = urgent[0]
                 self._urgent_turn(cell, message, foreign)
                 # Only now: an exit record must not be lost to an interrupt. Twice is harmless.
-                if urgent and urgent[0] is message:
-                    del urgent[0]
+                self._drop_urgent(urgent, message)
             elif status is STARTING:
                 self._start_turn(cell, foreign)
             elif queue:
-                item = queue[0]
-                self.current = item
-                queue.popleft()
+                item = self._take(queue)
+                if item is None:
+                    break
                 self._queued_turn(cell, item, foreign)
             else:
                 break
@@ -210,6 +220,29 @@ class Runnable(Ends):
                 self.current = None
             turns -= 1
         return turns
+
+    def _take(self, queue: deque[Item]) -> Item | None:
+        """The next message; None if a thread that has shut us out has taken it."""
+        try:
+            item = queue[0]
+            self.current = item
+            queue.remove(item)  # not whatever is first by now
+        except (IndexError, ValueError):
+            return None
+        return item
+
+    def _drop_urgent(self, urgent: Any, message: Any) -> None:
+        """It has been handled: take it away, and no other."""
+        try:
+            if urgent[0] is not message:
+                return
+            first = urgent.popleft() if urgent.__class__ is deque else urgent.pop(0)
+        except IndexError:
+            return
+        if first is not message:
+            # Who has shut us out was quicker.
+            urgent.insert(0, first)
+            self._reschedule()
 
     def _queued_turn(self, cell: Cell, item: Item, foreign: bool) -> None:
         future = item.future
@@ -312,28 +345,39 @@ class Runnable(Ends):
         future: ReplyFuture[Any] | None = None,
     ) -> None:
         """An interrupt has left a frame that may hold the token: put everything right."""
-        if token._is_owned() and self.token is not token:  # type: ignore[attr-defined]
-            token.release()  # abandoned meanwhile: the mailbox is not ours any more
-        if token._is_owned():  # type: ignore[attr-defined]
-            current, cell = self.current, self.cell
-            if current is not None:
-                if isinstance(current, Item):
-                    message, future = current.message, current.future
-                    if self.queue and self.queue[0] is current:
-                        self.queue.popleft()
-                elif current is not future:
-                    message = future = None
-                unanswered = future is None or future._outcome is None
-                if cell is not None and unanswered and not (future is not None and future._via):
-                    # Without its state: what it raises would go past the release below.
-                    self._crash(cell, error, message, future, with_state=False)
-                elif future is not None and future._outcome is None and not future._via:
-                    future._fail(ActorCrashed("its actor has ended"))
-            cell = self.cell
-            if cell is not None and cell.status >= STOPPING:
-                cell.finish()
-            if self.ending is not None:
-                self.ending.finish()
-            self.current = None
-            token.release()
+        try:
+            self._put_right(token, error, message, future)
+        finally:
+            if token._is_owned():  # type: ignore[attr-defined]
+                token.release()
         self._reschedule()
+
+    def _put_right(
+        self,
+        token: threading.RLock,
+        error: BaseException,
+        message: Any,
+        future: ReplyFuture[Any] | None,
+    ) -> None:
+        if not token._is_owned() or self.token is not token:  # type: ignore[attr-defined]
+            return  # abandoned meanwhile: the mailbox is not ours any more
+        current, cell = self.current, self.cell
+        if current is not None:
+            if isinstance(current, Item):
+                message, future = current.message, current.future
+                with contextlib.suppress(ValueError):
+                    self.queue.remove(current)
+            elif current is not future:
+                message = future = None
+            unanswered = future is None or future._outcome is None
+            if cell is not None and unanswered and not (future is not None and future._via):
+                # Without its state: what it raises would go past the release.
+                self._crash(cell, error, message, future, with_state=False)
+            elif future is not None and future._outcome is None and not future._via:
+                future._fail(ActorCrashed("its actor has ended"))
+        cell = self.cell
+        if cell is not None and cell.status >= STOPPING:
+            cell.finish()
+        if self.ending is not None:
+            self.ending.finish()
+        self.current = None

@@ -196,9 +196,9 @@ def test_an_ask_between_the_look_and_the_close_is_answered(
     # The append comes after the actor has ended, although the look before it found it alive.
     ended = False
 
-    def look_then_end(cell: Any) -> Any:
+    def look_then_end(cell: Any, **options: Any) -> Any:
         nonlocal ended
-        found = looks(cell)
+        found = looks(cell, **options)
         if not ended:
             ended = True
             stopping = ref.stop(block=False)
@@ -206,7 +206,9 @@ def test_an_ask_between_the_look_and_the_close_is_answered(
             assert stopping.get(timeout=0)
         return found
 
-    monkeypatch.setattr(type(mailbox), "_dead_error", lambda self, cell: look_then_end(cell))
+    monkeypatch.setattr(
+        type(mailbox), "_dead_error", lambda self, cell, **options: look_then_end(cell, **options)
+    )
     future = ref.ask("hello", block=False)
     with pytest.raises(ActorDead):
         future.get(timeout=0)
