@@ -76,7 +76,7 @@ class EventQueue:
     def _submit(self) -> None:
         self._scheduler.submit(self)
 
-    def run(self, turns: int = BATCH, *, foreign: bool = False) -> None:
+    def run(self, turns: int = BATCH, *, foreign: bool = False, executor: object = None) -> None:
         """Log what waits, at most ``turns`` events; whoever else does it already goes on."""
         self._scheduled = False
         try:

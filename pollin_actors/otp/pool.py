@@ -149,7 +149,7 @@ class ThreadPool:
                 except RuntimeError as error:
                     log.warning("pool.no_more_threads", error=str(error))
             try:
-                mailbox.run()
+                mailbox.run(executor=self)  # another executor's by now? It is told
             except BaseException:
                 # The mailbox has put itself right; other actors must not lose their thread.
                 log_exception("pool.turn_interrupted", mailbox=mailbox.label)

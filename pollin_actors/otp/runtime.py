@@ -32,8 +32,10 @@ class Task(Protocol):
         """How errors call it."""
         ...
 
-    def run(self, turns: int = ..., *, foreign: bool = ...) -> None:
-        """Take at most so many turns."""
+    def run(
+        self, turns: int = ..., *, foreign: bool = ..., executor: Executor | None = ...
+    ) -> None:
+        """Take at most so many turns; of this executor's, if one is given."""
         ...
 
 
