@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast, o
 import pykka
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr, _ActorStop
 
-from pollin_actors.otp.cell import Cell
+from pollin_actors.otp.cell import Cell, Status
 from pollin_actors.otp.exits import ExitReason, ExitRecord
 from pollin_actors.otp.futures import DerivedFuture, ReplyFuture
 from pollin_actors.otp.handlers import Handlers
@@ -326,8 +326,8 @@ def attach(
     try:
         _take_over(cell, runtime, executor, mailbox, supervisor)
     except BaseException:
-        # A thread of its own may wait for work already: it looks, and ends.
-        executor.submit(mailbox if mailbox is not None else cell.mailbox)
+        if cell.status is Status.UNSTARTED and isinstance(executor, OwnThread):
+            executor.discard()
         raise
     return cell
 
@@ -339,6 +339,8 @@ def _take_over(
     mailbox: Mailbox | None,
     supervisor: Mailbox | None,
 ) -> None:
+    if isinstance(executor, OwnThread):
+        executor.start()  # not before somebody stands ready to end it
     cell.supervisor = supervisor
     own = cell.mailbox
     if mailbox is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pykka
 
+from pollin_actors.otp.cell import gone
 from pollin_actors.otp.errors import MailboxFull, NameNotFound
 from pollin_actors.otp.items import InfoItem
 
@@ -106,16 +107,20 @@ class ActorTimer:
         if cell is None:
             return
         if self._to is None:
-            cell.mailbox.post_info(InfoItem(self._message, cell, self._take), cell)
+            item = InfoItem(self._message, cell, self._take, self._is_over)
+            cell.mailbox.post_info(item, cell)
             return
         message, to = self._message, self._to
         if not cell.stopped.is_set() and self._take():
-            # Nobody there: as with any message to the dead, nobody hears of it.
+            # Nobody there, or no room: as with any message to the dead, nobody hears of it.
             with contextlib.suppress(pykka.ActorDeadError, NameNotFound, MailboxFull):
                 if isinstance(to, pykka.ActorRef):
                     to.tell(message)
                 else:
                     _runtime(cell).registry.tell(to, message)
+
+    def _is_over(self) -> bool:
+        return bool(self._fate)
 
     def _take(self) -> bool:
         """Its time has come: whether to deliver it."""
@@ -178,8 +183,12 @@ class Monitor:
         if self._over:
             return False
         watcher = self._watcher
-        watcher.mailbox.post_info(InfoItem(outcome[0], watcher, self._take), watcher)
+        item = InfoItem(outcome[0], watcher, self._take, self._is_over)
+        watcher.mailbox.post_info(item, watcher)
         return True
+
+    def _is_over(self) -> bool:
+        return self._over
 
     def _take(self) -> bool:
         """In the watcher's turn: whether the record is the first."""
@@ -232,7 +241,7 @@ class Idle:
 
     def close(self) -> None:
         self._seconds = None
-        self._handle = _handle_nothing
+        self._handle = partial(gone, self._cell)
         timer = self._timer
         if timer is not None:
             timer.cancel()
@@ -247,14 +256,19 @@ class Idle:
     def _due(self, number: int) -> None:
         """On the thread that makes timers' calls: all else is decided in the actor's own turn."""
         cell = self._cell
-        cell.mailbox.post_info(InfoItem(IdleTimeout(), cell, partial(self._take, number)), cell)
+        take, over = partial(self._take, number), partial(self._is_over, number)
+        cell.mailbox.post_info(InfoItem(IdleTimeout(), cell, take, over), cell)
+
+    def _is_over(self, number: int) -> bool:
+        return self._seconds is None or number != self._number
 
     def _take(self, number: int) -> bool:
         seconds, cell = self._seconds, self._cell
         if seconds is None or number != self._number:
             return False
         left = self._last + seconds - _runtime(cell).clock.monotonic()
-        if any(not item.done and item.cell in (None, cell) for item in list(cell.mailbox.queue)):
+        waiting = (item for item in list(cell.mailbox.queue) if item.cell in (None, cell))
+        if not all(item.is_void() for item in waiting):
             left = seconds  # not idle: more has come, and counts once it is handled
         if left > 0.0:
             self._arm(left)
@@ -290,7 +304,3 @@ def _find(watcher: Cell, target: Hashable) -> Cell:
     if mailbox is None or mailbox.bearer is None:
         raise NameNotFound(target)
     return mailbox.bearer
-
-
-def _handle_nothing(message: Any) -> Any:
-    raise AssertionError("a dead actor was handed a message")

@@ -18,6 +18,7 @@ import pykka
 from pollin_actors.otp.errors import ActorCrashed, ActorDead, CallCycle
 from pollin_actors.otp.exits import ExitReason, ExitRecord, text_of
 from pollin_actors.otp.futures import ReplyFuture
+from pollin_actors.otp.last_words import OWN
 from pollin_actors.otp.later import Later
 from pollin_actors.otp.waiting import current_cell, find_cycle
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pollin_actors.otp.items import InfoItem
     from pollin_actors.otp.mailbox import Mailbox
 
-__all__ = ["Cell", "ChildExited", "ChildStarted", "ExitRequest", "Status", "StopFlag"]
+__all__ = ["Cell", "ChildExited", "ChildStarted", "ExitRequest", "Status", "StopFlag", "gone"]
 
 
 class Status(IntEnum):
@@ -187,9 +188,9 @@ class Cell:
 
     def exit_record(self, reason: ExitReason, detail: Any = None) -> ExitRecord:
         """A record of an end without an exception, made before the end begins."""
-        return ExitRecord(
-            self.ref, reason, None, None, self.generation, self.has_started, detail=detail
-        )
+        # One whose exit has begun has that status no more.
+        started = self.exit.started if self.exit is not None else self.has_started
+        return ExitRecord(self.ref, reason, None, None, self.generation, started, detail=detail)
 
     # -- the beginning -----------------------------------------------------------------------------
 
@@ -216,7 +217,10 @@ class Cell:
         self._look_again()
 
     def _look_again(self) -> None:
-        """Who ended it, or closed its mailbox, has set these before; what they say counts."""
+        """Who ended it, or closed its mailbox, may have set these just before we did: they count.
+
+        They say so first and set these afterwards.
+        """
         if self.exit is not None:
             self.status = Status.STOPPING
             self.caller_runs = False
@@ -248,7 +252,7 @@ class Cell:
             self.laters[reply] = None
         forward = _Forward(self, reply, inner)
         inner._add_waiter(forward)
-        if not later.detached and reply._deadline is not None:
+        if reply._deadline is not None:
             reply._add_waiter(_Answered(self, reply, inner, forward))
         # Only now: an interrupt before this finds a reply that nobody else will give.
         reply._via = inner
@@ -271,10 +275,11 @@ class Cell:
 
     def begin_exit(self, record: ExitRecord) -> None:
         """From here on nothing more is handled; the hooks have yet to run."""
-        self.caller_runs = False
+        # In this order: see _look_again.
         if self.exit is None:
             self.exit = record
         self.status = Status.STOPPING
+        self.caller_runs = False
         self._say_stopped()
 
     def _say_stopped(self) -> None:
@@ -321,7 +326,7 @@ class Cell:
         if self.extras is not None:
             self.extras.close()
         self.actor = None
-        self.handle = partial(_gone, self)
+        self.handle = partial(gone, self)
         self.laters = None
         self.told = True
         mailbox.ending = None
@@ -343,7 +348,8 @@ class Cell:
         """Let the actor log what it failed on; one that was abandoned has nothing to say."""
         actor = self.actor
         if actor is not None:
-            actor._log_failure(error)
+            with contextlib.suppress(*OWN):  # a host's log that fails must not stop an end
+                actor._log_failure(error)
 
     def crash_error(self, text: str) -> ActorDead:
         """What an asker gets whose answer an exit has taken away."""
@@ -397,6 +403,6 @@ class _Answered:
             self._inner._remove_waiter(self._forward)
 
 
-def _gone(cell: Cell, message: Any) -> Any:
-    """A thread that was shut out has got hold of a message."""
-    raise cell.dead("was abandoned")
+def gone(cell: Cell, message: Any) -> Any:
+    """In place of the handler of one that has ended: for a thread that was shut out."""
+    raise cell.dead("was abandoned before it handled the message")

@@ -10,7 +10,7 @@ from pollin_actors.otp.cell import Cell, Status
 from pollin_actors.otp.errors import ActorCrashed
 from pollin_actors.otp.exits import NO_REPLY, ExitReason, ExitRecord, Stop, text_of
 from pollin_actors.otp.futures import ReplyFuture
-from pollin_actors.otp.items import TURNS, InfoItem
+from pollin_actors.otp.items import TURNS
 from pollin_actors.otp.mailbox_state import MailboxState
 from pollin_actors.otp.waiting import current_cell
 
@@ -24,7 +24,7 @@ class Ends(MailboxState):
 
     __slots__ = ()
 
-    def run(self, turns: int = TURNS, *, foreign: bool = False) -> None:
+    def run(self, turns: int = TURNS, *, foreign: bool = False, here: bool = False) -> None:
         raise NotImplementedError
 
     def _reschedule(self) -> None:
@@ -196,13 +196,12 @@ class Ends(MailboxState):
                 self.on_demand(self)
 
     def fail_queued(self, error: Callable[[], BaseException]) -> None:
-        """Fail the messages that wait now."""
+        """Fail the messages that wait now; what is only for somebody alive goes on waiting."""
         for item in list(self.queue):
-            # What a living actor has set for itself is nobody's message.
-            if item.__class__ is not InfoItem or item.cell is None or item.cell.ends:
+            if not item.lasts():
                 item.fail(error())
         if self.cell is None:
-            self.run()  # it takes away what is done with
+            self.run(here=True)  # it takes away what is done with
 
 
 def _in_context(cell: Cell, function: Callable[..., object], *args: Any) -> object:

@@ -50,6 +50,9 @@ class ReplyFuture(pykka.Future[T]):
 
     ``get()`` waits, ``await`` waits without blocking the event loop, ``add_done_callback`` is told.
     It can be settled once; whoever comes second gets ``AlreadySettled``.
+
+    A call's deadline settles it only if somebody waits by then, with ``get()`` or ``await``, or
+    if the message is still queued when its turn comes: callbacks alone let no deadline pass.
     """
 
     # Class-level defaults: a future that a caller's own turn settles stores nothing else.
@@ -87,6 +90,8 @@ class ReplyFuture(pykka.Future[T]):
     def _fire(self) -> None:
         waiters = self._box.get("waiters") if self._box is not None else None
         if waiters is not None:
+            # No tuple: CPython 3.11 makes it after it has looked where the list's array lies, and
+            # a collection in between lets another thread's append move that.
             for waiter in list(waiters):
                 waiter.fire()
 

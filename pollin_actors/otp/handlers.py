@@ -85,7 +85,7 @@ class Handlers:
             delay: seconds from now.
             message: what the ``on_info`` of this actor gets, in order with queued messages.
             to: a ref or a registered name, which is told the message in the ordinary way; if
-                there is nobody by then, it is dropped.
+                there is nobody by then, or its mailbox is full, it is dropped.
 
         Raises:
             InvalidSpec: ``delay`` is no finite number of at least 0.

@@ -33,6 +33,10 @@ class Item:
 
     __slots__ = ("cell", "done", "future", "message")
 
+    # Between the runtime and one incarnation: as long as that lives, nothing that becomes of its
+    # name takes it away.
+    personal = False
+
     def __init__(
         self,
         message: Any,
@@ -45,6 +49,14 @@ class Item:
         self.cell = cell
         self.done = False
 
+    def is_void(self) -> bool:
+        """Whether it is known already that it will not be handled."""
+        return self.done
+
+    def lasts(self) -> bool:
+        """Whether it stays when the messages for a name are failed."""
+        return self.personal and self.cell is not None and not self.cell.stopped.is_set()
+
     def fail(self, error: BaseException) -> None:
         """It will not be handled."""
         self.done = True
@@ -56,6 +68,8 @@ class StopItem(Item):
     """A queued request to stop."""
 
     __slots__ = ()
+
+    personal = True
 
     def __init__(self, future: ReplyFuture[None] | None, cell: Cell) -> None:
         super().__init__(StopRequest(), future, cell)
@@ -74,13 +88,26 @@ class InfoItem(Item):
         message: what ``on_info`` gets.
         cell: the incarnation.
         gate: asked in the turn itself whether the message is wanted still.
+        over: whether the gate is going to say no, as far as is known; may be asked at any time.
     """
 
-    __slots__ = ("gate",)
+    __slots__ = ("gate", "over")
 
-    def __init__(self, message: Any, cell: Cell, gate: Callable[[], bool]) -> None:
+    personal = True
+
+    def __init__(
+        self,
+        message: Any,
+        cell: Cell,
+        gate: Callable[[], bool],
+        over: Callable[[], bool] | None = None,
+    ) -> None:
         super().__init__(message, None, cell)
         self.gate = gate
+        self.over = over
+
+    def is_void(self) -> bool:
+        return self.done or (self.over is not None and self.over())
 
 
 class _Pending(threading.local):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
@@ -20,5 +21,6 @@ def log_exception(event: str, **fields: Any) -> None:
     try:
         log.exception(event, **fields)
     except OWN:
-        # The host's structlog is what fails: the standard library's logging never raises.
-        logging.getLogger("pollin_actors.otp").exception("%s %s", event, fields)
+        # The host's structlog is what fails: the standard library's logging hardly ever raises.
+        with contextlib.suppress(*OWN):
+            logging.getLogger("pollin_actors.otp").exception("%s %s", event, fields)

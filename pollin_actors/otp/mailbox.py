@@ -6,7 +6,6 @@ import threading
 from asyncio import _get_running_loop as running_loop  # documented, and the quick way to ask
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pollin_actors.otp.cell import Cell, Status
@@ -41,7 +40,8 @@ class Mailbox(Runnable):
 
         Args:
             message: what the handler gets.
-            timeout: seconds until the call's deadline; None for no deadline.
+            timeout: seconds until the call's deadline, which passes only for who waits for the
+                answer, and for a message that is still queued; None for no deadline.
             cell: the one incarnation that may handle it; None for whoever bears the name.
         """
         # Without __init__: only a future that others get to know needs a box, see _share.
@@ -143,7 +143,10 @@ class Mailbox(Runnable):
     def post_urgent(self, message: Any) -> None:
         """A message of the runtime's own: it overtakes the queue and passes by the bound."""
         try:
-            self.urgent.append(message)
+            urgent = self.urgent
+            urgent.append(message)
+            if self.urgent is not urgent:
+                self.urgent.append(message)  # replaced meanwhile; twice is harmless
             self.schedule()
         except BaseException:
             self._reschedule()
@@ -167,27 +170,32 @@ class Mailbox(Runnable):
             if self.bound is not None and item.future is not None and self._is_full(item):
                 item.future._fail(self._full())
                 return
-            stops = item.__class__ is StopItem
-            error = self._dead_error(item.cell, stops=stops)
+            error = self._refusal(item)
             if error is not None:
                 if item.future is not None:
                     item.future._fail(error)
                 return
             self.queue.append(item)
-            error = self._dead_error(item.cell, stops=stops)  # it may have ended since we looked
+            error = self._refusal(item)  # it may have ended since we looked
             if error is not None:
                 item.fail(error)
+                return
+            cell = item.cell
+            if item.personal and cell is not None and cell.mailbox is not self:
+                cell.mailbox._enqueue(item)  # it took a name over meanwhile; twice is harmless
                 return
             self._posted(item)
         except BaseException:
             self._reschedule()
             raise
 
-    def _dead_error(self, cell: Cell | None, *, stops: bool = False) -> BaseException | None:
+    def _refusal(self, item: Item) -> BaseException | None:
+        """Why it is not taken; one that lives can be stopped, whatever became of its name."""
+        return None if item.lasts() else self._dead_error(item.cell)
+
+    def _dead_error(self, cell: Cell | None) -> BaseException | None:
         if cell is not None and cell.stopped.is_set():
             return cell.dead()
-        if stops and cell is not None and cell is self.cell:
-            return None  # one that lives can be stopped, whatever became of its name
         closed = self.closed
         if closed is not None:
             return closed()
@@ -221,7 +229,7 @@ class Mailbox(Runnable):
             and ((turn := current_cell.get()) is None or not turn.never_blocks)
             and running_loop() is None
         ):
-            self.run(TURNS, foreign=turn is None)
+            self.run(TURNS, foreign=turn is None, here=True)
         else:
             self.schedule()
 
@@ -231,7 +239,6 @@ class Mailbox(Runnable):
         """A new incarnation takes over this mailbox and everything in it."""
         self.runtime = runtime
         self.executor = executor
-        self.vacant = None
         self.parent = cell.supervisor
         if cell.supervises and isinstance(self.urgent, list):
             self.urgent = deque(self.urgent)
@@ -242,19 +249,21 @@ class Mailbox(Runnable):
         cell.mailbox = self
         self.bearer = cell
         self.cell = cell
-        # Only now: until here an interrupt leaves a claim that can be given back.
+        try:
+            self._begin(cell)
+        except BaseException:
+            # An interrupt: until it has begun its claim can be given back, afterwards it lives.
+            if cell.status is not Status.UNSTARTED:
+                self.vacant = None
+                self._reschedule()
+            raise
+
+    def _begin(self, cell: Cell) -> None:
         cell.status = Status.STARTING
-        self.vacant = None  # once more: whoever vacated it meanwhile looks at us afterwards
+        self.vacant = None  # whoever vacates it meanwhile looks at us afterwards
         # An earlier incarnation's executor may have been told, and be gone.
         self.scheduled = False
-        self._schedule_surely()
-
-    def _schedule_surely(self) -> None:
-        try:
-            self.schedule()
-        except BaseException:
-            self._reschedule()
-            raise
+        self.schedule()
 
     def vacate(self, error: Callable[[], BaseException]) -> None:
         """Nobody bears this name until further notice: fail what waits and what comes."""
@@ -276,8 +285,6 @@ class Mailbox(Runnable):
         """
         self.refuse(error)
         self.fail_queued(error)
-        # Not cleared: a thread may be about to look at its head.
-        self.queue = deque(item for item in list(self.queue) if not item.done)
 
     def refuse(self, error: Callable[[], BaseException]) -> None:
         """Take nothing more; what waits goes on waiting."""
@@ -325,17 +332,34 @@ class Mailbox(Runnable):
         """
         if cell.record is not None:
             return
+        token = threading.RLock()
+        try:
+            token.acquire()  # nobody else gets it until the end is complete
+            self._abandon_turn(cell, token)
+            token.release()
+        except BaseException:
+            if self.token is token and not cell.ends:
+                cell.begin_exit(cell.exit_record(ExitReason.UNSTOPPED))  # whoever runs it ends it
+            if token._is_owned():  # type: ignore[attr-defined]
+                token.release()
+            self._reschedule()
+            raise
+        if self.executor is not None:
+            # Whoever bears the name now may have found either token taken.
+            self.executor.submit(self)
+
+    def _abandon_turn(self, cell: Cell, token: threading.RLock) -> None:
         cell.unstopped = True
-        current = self.current
-        self.token = threading.RLock()
-        self.current = None
-        began = cell.exit
-        started = began.started if began is not None else cell.has_started
-        record = replace(cell.exit_record(ExitReason.UNSTOPPED), started=started)
+        before, self.token = self.token, token
+        if cell.ends:
+            # It has ended after all, and the old token's holder may run the next one already.
+            self.token = before
+            cell.unstopped = cell.ends[0].reason is ExitReason.UNSTOPPED
+            return
+        # Read after the change: its thread says what it takes, and then looks at the token.
+        current, self.current = self.current, None
+        record = cell.exit_record(ExitReason.UNSTOPPED)
         cell.begin_exit(record)
         if isinstance(current, Item):
             current.fail(cell.dead("was abandoned: it did not end within its shutdown time"))
         cell.finish(record)
-        if self.executor is not None:
-            # Whoever bears the name now may have found the old token taken.
-            self.executor.submit(self)

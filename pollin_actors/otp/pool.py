@@ -6,6 +6,7 @@ safe); senders do nothing but put a mailbox into a queue.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import queue
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from pollin_actors.otp.errors import PoolExhausted
-from pollin_actors.otp.last_words import log_exception
+from pollin_actors.otp.last_words import OWN, log_exception
 
 if TYPE_CHECKING:
     from pollin_actors.otp.cell import Cell
@@ -144,10 +145,14 @@ class ThreadPool:
                 if mailbox is None:
                     self._threads.discard(me)
                     break
+                refused = None
                 try:
                     self._ensure_spare()
                 except RuntimeError as error:
-                    log.warning("pool.no_more_threads", error=str(error))
+                    refused = error
+            if refused is not None:
+                _warn(refused)
+                refused = None
             try:
                 mailbox.run(executor=self)  # another executor's by now? It is told
             except BaseException:
@@ -162,13 +167,25 @@ class ThreadPool:
         self._tasks.put(None)  # the next thread ends as well
 
 
+def _warn(refused: RuntimeError) -> None:
+    with contextlib.suppress(*OWN):  # the host's structlog may fail
+        log.warning("pool.no_more_threads", error=str(refused))
+
+
 class OwnThread:
     """The executor of one ``BlockingActor``: a thread that runs nothing else."""
 
     def __init__(self, name: str, daemon: bool) -> None:
-        self._wake: queue.SimpleQueue[Runnable] = queue.SimpleQueue()
+        self._wake: queue.SimpleQueue[Runnable | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=daemon)
+
+    def start(self) -> None:
+        """Start the thread. If this raises, ``discard`` it: it may run all the same."""
         self._thread.start()
+
+    def discard(self) -> None:
+        """Its actor will not live: the thread ends."""
+        self._wake.put(None)
 
     def submit(self, mailbox: Task) -> None:
         self._wake.put(cast("Runnable", mailbox))  # given by a mailbox only, and only its own
@@ -176,6 +193,8 @@ class OwnThread:
     def _work(self) -> None:
         while True:
             mailbox = self._wake.get()
+            if mailbox is None:
+                return
             try:
                 mailbox.run(executor=self)
             except BaseException:
@@ -183,5 +202,5 @@ class OwnThread:
             cell = mailbox.cell
             if cell is None or cell.mailbox.executor is not self:
                 return  # the actor has ended, or another incarnation has a thread of its own
-            mailbox = None  # type: ignore[assignment]
+            mailbox = None
             cell = None

@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from pollin_actors.otp.clock import Clock
-from pollin_actors.otp.last_words import log_exception
+from pollin_actors.otp.last_words import OWN, log_exception
 
 __all__ = ["ThreadTimers", "Timer", "TimerHeap", "Timers"]
 
@@ -50,7 +50,7 @@ class Timer:
             return
         try:
             callback()
-        except Exception:
+        except OWN:
             log_exception("timer.callback_failed", callback=repr(callback))
 
 

@@ -79,13 +79,19 @@ class Runnable(Ends):
         return bool(self.urgent or self.queue or cell.status is not RUNNING)
 
     def run(
-        self, turns: int = TURNS, *, foreign: bool = False, executor: Executor | None = None
+        self,
+        turns: int = TURNS,
+        *,
+        foreign: bool = False,
+        here: bool = False,
+        executor: Executor | None = None,
     ) -> None:
         """Take turns until nothing is left, somebody else has the token, or ``turns`` are taken.
 
         Args:
             turns: how many at most; then the rest is scheduled.
             foreign: this thread is a caller's: an interrupt inside a turn is raised again in it.
+            here: this thread sends, and must not block: run only actors that never do.
             executor: run only incarnations of this executor's; None for those there are now.
         """
         token, followed = self.token, False
@@ -99,14 +105,14 @@ class Runnable(Ends):
                 self.scheduled = False
                 if not token.acquire(False):
                     break  # whoever holds it looks again after giving it back
-                turns = self._drain(token, turns, foreign, executor)
+                turns = self._drain(token, turns, foreign, here, executor)
                 # Read by who holds the token: the next holder's is another thread's.
                 followed = followed or self.followed or self.token is not token
                 self.followed = False
                 token.release()
                 if self.token is not token or not self.has_work():
                     break
-                if turns <= 0 or self.executor is not executor:
+                if turns <= 0 or self.executor is not executor or (here and self._may_block()):
                     self.schedule()
                     break
             if followed:
@@ -121,13 +127,14 @@ class Runnable(Ends):
             self._reschedule()
             return
         if self.has_work():
-            executor, cell = self.executor, self.cell
-            if cell is None or cell.never_blocks or executor is None:
-                self.run(TURNS - 1, foreign=foreign, executor=executor)
-            else:
-                executor.submit(self)  # another incarnation, of a class that may block us
+            self.run(TURNS - 1, foreign=foreign, here=True)
         if followed:
             self._run_pending(foreign)
+
+    def _may_block(self) -> bool:
+        """Whether its actor, another one by now, is not for a thread that only sends."""
+        cell = self.cell
+        return cell is not None and not cell.never_blocks
 
     def _run_pending(self, foreign: bool) -> None:
         """Run what the turns on this thread have sent to, here: no thread switch."""
@@ -160,16 +167,16 @@ class Runnable(Ends):
         try:
             if not token.acquire(False):
                 return False
-            executor, cell = self.executor, self.cell
-            if cell is not None and not cell.never_blocks:
-                token.release()
-                self._reschedule()  # another incarnation, of a class that may block us
-                return False
+            cell = self.cell
             # After a start its supervisor comes first, and then the messages that waited.
             starts = cell is not None and cell.status is STARTING
-            self._drain(token, 1 if starts else TURNS, foreign, executor)
+            self._drain(token, 1 if starts else TURNS, foreign, True, self.executor)
             self.followed = False
             token.release()
+            if self._may_block():
+                if self.has_work():
+                    self.schedule()
+                return False
             return self.has_work()
         except BaseException as error:
             self._recover(token, error)
@@ -178,21 +185,27 @@ class Runnable(Ends):
     # -- turns; only the thread that holds the token comes here ------------------------------------
 
     def _drain(
-        self, token: threading.RLock, turns: int, foreign: bool, executor: Executor | None
+        self,
+        token: threading.RLock,
+        turns: int,
+        foreign: bool,
+        here: bool,
+        executor: Executor | None,
     ) -> int:
         queue, urgent = self.queue, self.urgent
-        while turns > 0 and self.token is token:
-            if self.ending is not None:
-                self.ending.finish()  # an interrupt came in the middle of it
+        while turns > 0:
+            ending = self.ending
+            if ending is not None:
+                ending.finish()  # an interrupt came in the middle of it
             cell = self.cell
             # Looked at last: whoever attaches an incarnation sets the cell last, and whoever shuts
             # us out sets the token before that.
             if self.executor is not executor or self.token is not token:
                 break
             if cell is None or cell.status is UNSTARTED:
-                # Nobody bears the name: what has failed meanwhile need not lie here.
-                while queue and queue[0].done:
-                    queue.popleft()
+                _sweep(queue)
+                break
+            if here and not cell.never_blocks:
                 break
             status = cell.status
             if status is STOPPING:
@@ -203,14 +216,18 @@ class Runnable(Ends):
             if status is CONTINUING:
                 self._continue_turn(cell, foreign)
             elif urgent:
-                message = urgent[0]
+                try:
+                    message = urgent[0]
+                except IndexError:
+                    break  # handled by a thread that has shut us out
                 self._urgent_turn(cell, message, foreign)
                 # Only now: an exit record must not be lost to an interrupt. Twice is harmless.
-                self._drop_urgent(urgent, message)
+                if self.token is token:
+                    self._drop_urgent(urgent, message)
             elif status is STARTING:
                 self._start_turn(cell, foreign)
             elif queue:
-                item = self._take(queue)
+                item = self._take(token, queue)
                 if item is None:
                     break
                 self._queued_turn(cell, item, foreign)
@@ -221,15 +238,33 @@ class Runnable(Ends):
             turns -= 1
         return turns
 
-    def _take(self, queue: deque[Item]) -> Item | None:
-        """The next message; None if a thread that has shut us out has taken it."""
+    def _take(self, token: threading.RLock, queue: deque[Item]) -> Item | None:
+        """The next message; None if it is for a thread that has shut us out."""
         try:
             item = queue[0]
             self.current = item
             queue.remove(item)  # not whatever is first by now
         except (IndexError, ValueError):
             return None
+        # Looked at last: whoever shuts us out looks at what is current afterwards.
+        if self.token is not token:
+            self._hand_back(item)
+            return None
         return item
+
+    def _hand_back(self, item: Item) -> None:
+        """Taken although we are shut out: it is for the next incarnation, if one comes."""
+        if self.current is item:
+            self.current = None
+        self.queue.appendleft(item)
+        refusal = self.closed if self.closed is not None else self.vacant
+        if item.cell is not None and item.cell.stopped.is_set():
+            item.fail(item.cell.dead("stopped before handling the message"))
+        elif refusal is not None and not item.lasts():
+            item.fail(refusal())
+        elif self.cell is None and self.on_demand is not None:
+            self.on_demand(self)
+        self._reschedule()
 
     def _drop_urgent(self, urgent: Any, message: Any) -> None:
         """It has been handled: take it away, and no other."""
@@ -350,7 +385,7 @@ class Runnable(Ends):
         finally:
             if token._is_owned():  # type: ignore[attr-defined]
                 token.release()
-        self._reschedule()
+            self._reschedule()
 
     def _put_right(
         self,
@@ -359,9 +394,10 @@ class Runnable(Ends):
         message: Any,
         future: ReplyFuture[Any] | None,
     ) -> None:
+        current, cell = self.current, self.cell
+        # Looked at last, as in a turn.
         if not token._is_owned() or self.token is not token:  # type: ignore[attr-defined]
             return  # abandoned meanwhile: the mailbox is not ours any more
-        current, cell = self.current, self.cell
         if current is not None:
             if isinstance(current, Item):
                 message, future = current.message, current.future
@@ -378,6 +414,15 @@ class Runnable(Ends):
         cell = self.cell
         if cell is not None and cell.status >= STOPPING:
             cell.finish()
-        if self.ending is not None:
-            self.ending.finish()
-        self.current = None
+        ending = self.ending
+        if ending is not None:
+            ending.finish()
+        if self.token is token:
+            self.current = None
+
+
+def _sweep(queue: deque[Item]) -> None:
+    """Nobody bears the name: what has failed meanwhile need not lie there."""
+    with contextlib.suppress(IndexError, ValueError):  # somebody else does the same
+        while (item := queue[0]).done:
+            queue.remove(item)
