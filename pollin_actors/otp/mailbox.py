@@ -170,28 +170,39 @@ class Mailbox(Runnable):
             if self.bound is not None and item.future is not None and self._is_full(item):
                 item.future._fail(self._full())
                 return
-            error = self._refusal(item)
+            if item.personal:
+                self._enqueue_personal(item)
+                return
+            error = self._dead_error(item.cell)
             if error is not None:
                 if item.future is not None:
                     item.future._fail(error)
                 return
             self.queue.append(item)
-            error = self._refusal(item)  # it may have ended since we looked
+            error = self._dead_error(item.cell)  # it may have ended since we looked
             if error is not None:
                 item.fail(error)
-                return
-            cell = item.cell
-            if item.personal and cell is not None and cell.mailbox is not self:
-                cell.mailbox._enqueue(item)  # it took a name over meanwhile; twice is harmless
                 return
             self._posted(item)
         except BaseException:
             self._reschedule()
             raise
 
-    def _refusal(self, item: Item) -> BaseException | None:
-        """Why it is not taken; one that lives can be stopped, whatever became of its name."""
-        return None if item.lasts() else self._dead_error(item.cell)
+    def _enqueue_personal(self, item: Item) -> None:
+        """A stop: one that lives can be stopped, whatever became of its name."""
+        cell = item.cell
+        assert cell is not None
+        if not item.lasts():
+            if item.future is not None:
+                item.future._fail(cell.dead())
+            return
+        self.queue.append(item)
+        if not item.lasts():
+            item.fail(cell.dead())  # it has ended since we looked
+        elif cell.mailbox is not self:
+            cell.mailbox._enqueue(item)  # it took a name over meanwhile; twice is harmless
+        else:
+            self._posted(item)
 
     def _dead_error(self, cell: Cell | None) -> BaseException | None:
         if cell is not None and cell.stopped.is_set():

@@ -227,8 +227,15 @@ class Runnable(Ends):
             elif status is STARTING:
                 self._start_turn(cell, foreign)
             elif queue:
-                item = self._take(token, queue)
-                if item is None:
+                try:
+                    item = queue[0]
+                    self.current = item
+                    queue.remove(item)  # not whatever is first by now
+                except (IndexError, ValueError):
+                    break  # a thread that has shut us out has taken it
+                # Looked at last: whoever shuts us out looks at what is current afterwards.
+                if self.token is not token:
+                    self._hand_back(item)
                     break
                 self._queued_turn(cell, item, foreign)
             else:
@@ -237,20 +244,6 @@ class Runnable(Ends):
                 self.current = None
             turns -= 1
         return turns
-
-    def _take(self, token: threading.RLock, queue: deque[Item]) -> Item | None:
-        """The next message; None if it is for a thread that has shut us out."""
-        try:
-            item = queue[0]
-            self.current = item
-            queue.remove(item)  # not whatever is first by now
-        except (IndexError, ValueError):
-            return None
-        # Looked at last: whoever shuts us out looks at what is current afterwards.
-        if self.token is not token:
-            self._hand_back(item)
-            return None
-        return item
 
     def _hand_back(self, item: Item) -> None:
         """Taken although we are shut out: it is for the next incarnation, if one comes."""
