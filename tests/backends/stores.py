@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pollin_actors.backends.conformance import NewBackend, NewStore
 from pollin_actors.backends.memory import MemoryBackend
+from pollin_actors.backends.sqlite import SqliteBackend
 
 __all__ = ["STORES", "Stores"]
 
@@ -16,7 +17,11 @@ def _memory(path: Path) -> NewBackend:
     return MemoryBackend
 
 
-STORES: dict[str, Callable[[Path], NewBackend]] = {"memory": _memory}
+def _sqlite(path: Path) -> NewBackend:
+    return lambda: SqliteBackend(path)
+
+
+STORES: dict[str, Callable[[Path], NewBackend]] = {"memory": _memory, "sqlite": _sqlite}
 """By name: what makes a new store, in a file of that name if it needs one."""
 
 
