@@ -399,6 +399,29 @@ class TestWriter:
         names = {thread.name for thread in threading.enumerate()}
         assert "pollin-sqlite-thread.db" not in names
 
+    def test_outlives_what_callbacks_raise(self, inbox: Inbox) -> None:
+        """Also SystemExit: the others of the group are answered all the same."""
+
+        def leave(_: object) -> None:
+            raise SystemExit
+
+        first, second = (Push("e", Callback.new(b""), None, True) for _ in range(2))
+        done: Any = ReplyFuture()
+        entered, go_on = threading.Event(), threading.Event()
+
+        def hold_up(operations: Operations, message: Any, stored: Any) -> None:
+            entered.set()
+            assert go_on.wait(60)
+
+        assert inbox.backend._writer is not None
+        inbox.backend._writer.submit(Job(hold_up, Sweep(), None, done))
+        assert entered.wait(60)
+        futures = [inbox.backend.execute(message) for message in (first, second)]
+        futures[0].add_done_callback(leave)
+        go_on.set()
+        assert [future.get(timeout=60).outcome for future in futures] == ["queued"] * 2
+        assert inbox.push("a") == "queued"
+
     def test_refuses_what_comes_too_late(self, inbox: Inbox) -> None:
         """Who got past the backend's check just before close() is answered all the same."""
         late = inbox.backend._writer

@@ -187,8 +187,13 @@ class Writer:
         while not self._closing:
             self._bell.acquire()
             # A helper that holds the token rings afterwards if more has come.
-            while self._waiting and self._token.attempt(self._work, True):
-                pass
+            at_work = True
+            while at_work and self._waiting:
+                try:
+                    at_work = self._token.attempt(self._work, True)
+                except BaseException:
+                    # SystemExit in somebody's callback, for one: others still wait.
+                    log.exception("backend.writer_failed", path=self._path)
         self._token.run(self._end)
 
     def run(self, turns: int = GROUP, *, foreign: bool = False) -> None:
