@@ -196,7 +196,7 @@ class Writer:
                     log.exception("backend.writer_failed", path=self._path)
         self._token.run(self._end)
 
-    def run(self, turns: int = GROUP, *, foreign: bool = False) -> None:
+    def run(self, turns: int = GROUP, *, foreign: bool = False, executor: object = None) -> None:
         """In simulated runs: commit what waits."""
         while self._waiting:
             self._token.run(self._work, True)
