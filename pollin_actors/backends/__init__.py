@@ -49,16 +49,20 @@ def open_backend(spec: str | Backend) -> Backend:
 
 def _load(scheme: str) -> Any:
     if scheme == "memory":
-        # Known also where the package's metadata is not installed.
+        # Ours are known also where the package's metadata is not installed.
         from pollin_actors.backends.memory import MemoryBackend
 
         return MemoryBackend
+    if scheme == "sqlite":
+        from pollin_actors.backends.sqlite import SqliteBackend
+
+        return SqliteBackend
     found = entry_points(group=_GROUP)
     for entry_point in found:
         if entry_point.name.lower() == scheme:
             break
     else:
-        raise UnknownBackend(scheme, sorted({"memory", *(entry.name for entry in found)}))
+        raise UnknownBackend(scheme, sorted({"memory", "sqlite", *(entry.name for entry in found)}))
     try:
         loaded = entry_point.load()
     except (ImportError, AttributeError) as error:

@@ -23,11 +23,19 @@ class Backend(Protocol):
       is ``BackendUnavailable``, without credentials in its text; the engine's own exception is
       its cause.
     * A message of an unknown type raises ``InvalidValue`` that names the type.
+    * Messages executed by one thread take effect in the order in which it sent them.
+
+    :mod:`pollin_actors.backends.conformance` checks all of it.
     """
 
     @property
     def shared(self) -> bool:
         """Whether several processes may use one store."""
+        ...
+
+    @property
+    def durable(self) -> bool:
+        """Whether what was answered outlives the process: a new backend on the store finds it."""
         ...
 
     def open(self, time_ns: Callable[[], int]) -> None:

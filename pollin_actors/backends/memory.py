@@ -107,6 +107,11 @@ class MemoryBackend:
         """False: the store belongs to this process."""
         return False
 
+    @property
+    def durable(self) -> bool:
+        """False: the store ends with the process."""
+        return False
+
     def open(self, time_ns: Callable[[], int]) -> None:
         """Make ready for use with this clock: nanoseconds since the epoch."""
         self._time_ns = time_ns

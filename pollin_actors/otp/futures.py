@@ -61,6 +61,8 @@ class ReplyFuture(pykka.Future[T]):
     _box: dict[str, Any] | None = None
     _target: Mailbox | None = None
     _via: ReplyFuture[Any] | None = None
+    # Work that a thread may do instead of waiting idly, given the seconds that it would wait.
+    _help: Callable[[float | None], object] | None = None
     _asked: tuple[str, float] | None = None
     _deadline: float | None = None
     _get_hook: Callable[[float | None], T] | None = None

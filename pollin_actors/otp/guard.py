@@ -30,7 +30,7 @@ class Guard:
 
     def __init__(self) -> None:
         lock = threading.RLock()
-        self._acquire: Callable[[], bool] = lock.acquire
+        self._acquire: Callable[..., bool] = lock.acquire
         self._release: Callable[[], None] = lock.release
         # CPython's own Condition relies on this method; the stubs leave it out.
         self._owned: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]
@@ -53,6 +53,25 @@ class Guard:
             if self._owned():
                 self._release()
             raise
+
+    def attempt(self, function: Callable[..., object], *args: Any) -> bool:
+        """Call ``function(*args)`` with the lock held if it is free; say whether it was called.
+
+        It is not free for a thread that is inside already.
+        """
+        if self._owned():
+            return False
+        called = False
+        try:
+            if self._acquire(False):
+                called = True
+                function(*args)
+                self._release()
+        except BaseException:
+            if self._owned():
+                self._release()
+            raise
+        return called
 
     def nested(self, function: Callable[..., T], *args: Any) -> T:
         """What :meth:`run` does when the calling thread is inside it already.

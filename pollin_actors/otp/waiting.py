@@ -5,8 +5,10 @@ Nothing here is on the fast path: it runs only when a future is asked for before
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextvars import ContextVar
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pollin_actors.otp.errors import CallCycle, WouldBlock
@@ -144,6 +146,14 @@ def _describe(future: ReplyFuture[Any]) -> str:
 def _wait(future: ReplyFuture[Any], timeout: float | None, scheduler: Scheduler | None) -> bool:
     if scheduler is not None and scheduler.simulated:
         return scheduler.block(future, timeout)
+    if timeout is not None:
+        begin = monotonic()
+        _help(future, timeout)
+        timeout -= monotonic() - begin
+    else:
+        _help(future, timeout)
+    if future._outcome is not None:
+        return True
     waiter = ThreadWaiter()
     future._add_waiter(waiter)
     try:
@@ -151,3 +161,11 @@ def _wait(future: ReplyFuture[Any], timeout: float | None, scheduler: Scheduler 
     finally:
         future._remove_waiter(waiter)
     return future._outcome is not None
+
+
+def _help(future: ReplyFuture[Any], timeout: float | None) -> None:
+    """Do the work that the answer waits for, if this thread may; never on an event loop."""
+    while future._via is not None:
+        future = future._via
+    if future._help is not None and asyncio._get_running_loop() is None:
+        future._help(timeout)

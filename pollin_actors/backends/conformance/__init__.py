@@ -1,0 +1,53 @@
+"""Checks that every backend passes, ours and those of others. They need no test framework.
+
+```python
+from pollin_actors.backends.conformance import CHECKS, check_backend
+
+check_backend(new_store)          # all of them, one after another
+for check in CHECKS:              # or each as a test of its own
+    check(new_store)
+```
+
+``new_store`` makes a new, empty store and returns a function that makes a backend on it, not
+open yet. Where a store lives in one backend object, the class itself will do as that function::
+
+    def new_store():
+        return MemoryBackend
+
+    def new_store():
+        path = folder / f"{next(numbers)}.db"
+        return lambda: SqliteBackend(path)
+
+The checks for restarts are for backends that say ``durable``, those for two handles on one store
+for those that say ``shared``; with others they do nothing.
+"""
+
+from __future__ import annotations
+
+from pollin_actors.backends.conformance import endpoints, expiry, pushes, queues, stores
+from pollin_actors.backends.conformance.probe import Check, NewBackend, NewStore
+
+__all__ = ["CHECKS", "Check", "NewBackend", "NewStore", "check_backend"]
+
+CHECKS: tuple[Check, ...] = (
+    *endpoints.CHECKS,
+    *pushes.CHECKS,
+    *queues.CHECKS,
+    *expiry.CHECKS,
+    *stores.CHECKS,
+)
+"""Each is a function of ``new_store``; its docstring is the rule that it checks."""
+
+
+def check_backend(new_store: NewStore) -> None:
+    """Run every check, each on a store of its own.
+
+    Raises:
+        AssertionError: the backend breaks a rule: which, what was expected and what came.
+    """
+    for check in CHECKS:
+        try:
+            check(new_store)
+        except AssertionError as error:
+            rule = " ".join((check.__doc__ or "").split())
+            raise AssertionError(f"{check.__name__}: {rule} {error}") from error

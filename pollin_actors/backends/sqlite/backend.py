@@ -1,0 +1,159 @@
+"""The backend: its URL, its life, and what it takes."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from math import isfinite
+from typing import Any, cast
+from urllib.parse import parse_qsl, unquote
+
+from pollin_actors.backends.sqlite.operations import LARGEST, OPERATIONS
+from pollin_actors.backends.sqlite.schema import Durability, connect
+from pollin_actors.backends.sqlite.values import Stored, encode
+from pollin_actors.backends.sqlite.writer import Job, Writer, not_open
+from pollin_actors.errors import InvalidValue
+from pollin_actors.messages import Push
+from pollin_actors.otp.futures import ReplyFuture
+from pollin_actors.otp.waiting import simulated_scheduler
+from pollin_actors.resources import Callback
+
+__all__ = ["SqliteBackend"]
+
+_URL = "sqlite:///path, or sqlite:////path from the root"
+_IN_MEMORY = "use memory:// to keep everything in memory"
+
+
+class SqliteBackend:
+    """Keeps endpoints and callbacks in a SQLite file.
+
+    One thread writes: it commits whatever waits as one transaction, and only then are the
+    messages answered. Several processes may use one file, on one machine and a local disk.
+
+    Arguments:
+        path: of the file; it is made if there is none, its folder is not.
+        durability: ``"full"`` waits for the disk at each commit: a power cut loses nothing that
+            was acknowledged. ``"normal"`` does not: a power cut can lose the last moments before
+            it, also what was acknowledged then; a crash of the process loses nothing.
+        busy_timeout: seconds that a message waits at most for the lock of another process.
+
+    Raises:
+        InvalidValue: an argument has a value that it cannot have.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability = "full",
+        busy_timeout: float = 5.0,
+    ) -> None:
+        self._path = os.fspath(path)
+        if not self._path or self._path == ":memory:" or "\0" in self._path:
+            raise InvalidValue("SqliteBackend.path", "the path of a file", "none", _IN_MEMORY)
+        if durability not in ("full", "normal"):
+            raise InvalidValue("durability", "full or normal", repr(durability)[:80])
+        if not isfinite(busy_timeout) or busy_timeout < 0:
+            raise InvalidValue("busy_timeout", "seconds, at least 0", repr(busy_timeout))
+        self._durability = durability
+        self._busy_timeout = busy_timeout
+        self._writer: Writer | None = None
+
+    @classmethod
+    def from_url(cls, url: str, /) -> SqliteBackend:
+        """Make a backend from a URL such as ``sqlite:///inbox.db?durability=normal``.
+
+        Three slashes and a path from the current folder, four and one from the root. Options are
+        ``durability`` and ``busy_timeout``. Other characters than those of URLs are
+        percent-encoded.
+
+        Raises:
+            InvalidValue: it is another kind of URL, or has unknown options.
+        """
+        address, _, query = url[len("sqlite://") :].partition("?")
+        path = unquote(address.removeprefix("/"))
+        if not path or path == ":memory:":
+            raise InvalidValue("backend", _URL, "no path", _IN_MEMORY)
+        if not address.startswith("/"):
+            raise InvalidValue("backend", _URL, "two slashes and a name", "add a slash")
+        options: dict[str, Any] = {}
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            if name == "durability":
+                options[name] = value
+            elif name == "busy_timeout":
+                try:
+                    options[name] = float(value)
+                except ValueError:
+                    raise InvalidValue(name, "seconds, at least 0", repr(value)[:80]) from None
+            else:
+                expected = "no options but durability and busy_timeout"
+                raise InvalidValue("backend", expected, repr(name)[:80])
+        return cls(path, **options)
+
+    @property
+    def shared(self) -> bool:
+        """True: several processes may use the file."""
+        return True
+
+    @property
+    def durable(self) -> bool:
+        """True: the file outlives the process."""
+        return True
+
+    def open(self, time_ns: Callable[[], int]) -> None:
+        """Open the file, make it if there is none, bring its schema up to date.
+
+        Within a simulated run no thread is started: what waits is committed as a task of its
+        scheduler.
+
+        Raises:
+            BackendUnavailable: the file cannot be used, is another program's, or comes from a
+                newer version; the latter two are left untouched.
+        """
+        if self._writer is not None:
+            return
+        self._writer = Writer(
+            self._path,
+            cast(
+                "Callable[[], sqlite3.Connection]",
+                partial(connect, self._path, self._durability, self._busy_timeout),
+            ),
+            time_ns,
+            self._busy_timeout,
+            simulated_scheduler.get(),
+        )
+
+    def execute(self, message: Any) -> ReplyFuture[Any]:
+        """Accept a message; the future holds the reply once it is committed.
+
+        Raises:
+            BackendUnavailable: the backend is not open.
+            InvalidValue: it is no message, or a callback that cannot be stored.
+        """
+        kind = type(message)
+        operation = OPERATIONS.get(kind)
+        if operation is None:
+            got = f"a {kind.__module__}.{kind.__qualname__}"
+            raise InvalidValue("message", "one of pollin_actors.messages", got)
+        writer = self._writer
+        if writer is None:
+            raise not_open()
+        stored = _stored(message.callback) if kind is Push else None
+        future: ReplyFuture[Any] = ReplyFuture()
+        writer.submit(Job(operation, message, stored, future))
+        return future
+
+    def close(self) -> None:
+        """Commit what was accepted, then let go of the file. Closing twice does nothing."""
+        writer = self._writer
+        if writer is not None:
+            writer.close()
+            self._writer = None
+
+
+def _stored(callback: Callback) -> Stored:
+    if callback.created_at > LARGEST:
+        raise InvalidValue("Callback.created_at", f"at most {LARGEST}", str(callback.created_at))
+    return encode(callback.request)

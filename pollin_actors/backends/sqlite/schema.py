@@ -1,0 +1,178 @@
+"""The tables, and how a file becomes and stays one of ours."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from time import monotonic
+from typing import Literal, TypeAlias
+
+from pollin_actors.backends.sqlite.failures import busy
+from pollin_actors.errors import BackendUnavailable
+
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "Durability", "connect"]
+
+Durability: TypeAlias = Literal["full", "normal"]
+
+APPLICATION_ID = 0x506F6C6E
+"""Says that a file is ours: "Poln"."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE endpoints (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,
+            secret TEXT NOT NULL,
+            phases TEXT NOT NULL,
+            ttl INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            dedup_for REAL NOT NULL
+        )""",
+        """CREATE TABLE callbacks (
+            position INTEGER PRIMARY KEY AUTOINCREMENT,
+            endpoint INTEGER NOT NULL,
+            id TEXT NOT NULL,
+            phase TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER,
+            kind INTEGER NOT NULL,
+            headers TEXT,
+            body BLOB NOT NULL
+        )""",
+        # Both hold expires_at, so that what has expired is passed over without reading its row.
+        "CREATE INDEX callbacks_in_order ON callbacks (endpoint, position, expires_at)",
+        "CREATE INDEX callbacks_in_phase ON callbacks (endpoint, phase, position, expires_at)",
+        """CREATE INDEX callbacks_by_expiry ON callbacks (expires_at, endpoint, phase)
+            WHERE expires_at IS NOT NULL""",
+        # Queued ids have a position; the others are remembered until a time.
+        """CREATE TABLE ids (
+            endpoint INTEGER NOT NULL,
+            id TEXT NOT NULL,
+            position INTEGER,
+            until INTEGER NOT NULL,
+            PRIMARY KEY (endpoint, id)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX ids_by_until ON ids (until) WHERE position IS NULL",
+        """CREATE TABLE counts (
+            endpoint INTEGER NOT NULL,
+            phase TEXT NOT NULL,
+            queued INTEGER NOT NULL,
+            PRIMARY KEY (endpoint, phase)
+        ) WITHOUT ROWID""",
+        """CREATE TRIGGER callback_added AFTER INSERT ON callbacks BEGIN
+            INSERT INTO counts (endpoint, phase, queued) VALUES (new.endpoint, new.phase, 1)
+                ON CONFLICT (endpoint, phase) DO UPDATE SET queued = queued + 1;
+        END""",
+        """CREATE TRIGGER callback_removed AFTER DELETE ON callbacks BEGIN
+            UPDATE counts SET queued = queued - 1
+                WHERE endpoint = old.endpoint AND phase = old.phase;
+            UPDATE ids SET position = NULL WHERE endpoint = old.endpoint AND id = old.id;
+        END""",
+        """CREATE TRIGGER callback_moved AFTER UPDATE OF phase ON callbacks BEGIN
+            UPDATE counts SET queued = queued - 1
+                WHERE endpoint = old.endpoint AND phase = old.phase;
+            INSERT INTO counts (endpoint, phase, queued) VALUES (new.endpoint, new.phase, 1)
+                ON CONFLICT (endpoint, phase) DO UPDATE SET queued = queued + 1;
+        END""",
+    ),
+)
+"""Statements that bring a file from version n to n + 1, in one transaction."""
+
+# How long SQLite itself waits for a lock. It asks less and less often, and so starves beside
+# others that are quick; a wait is therefore made of many short ones.
+_PATIENCE_S = 0.05
+
+
+def connect(path: str, durability: Durability, busy_timeout: float) -> sqlite3.Connection:
+    """Open the file, making it or bringing it up to date if need be.
+
+    Arguments:
+        path: of the file; its folder must exist.
+        durability: whether each commit waits for the disk.
+        busy_timeout: seconds to wait at most for locks of others.
+
+    Raises:
+        BackendUnavailable: it is not one of ours, or is newer than this version; it is untouched.
+        sqlite3.Error, OSError: it cannot be used.
+    """
+    if sqlite3.sqlite_version_info < (3, 24):
+        reason = f"SQLite is {sqlite3.sqlite_version}, and 3.24 or later is needed"
+        raise BackendUnavailable("sqlite", reason, "use a Python with a newer SQLite")
+    until = monotonic() + busy_timeout
+    while True:
+        try:
+            return _connect(path, durability)
+        except sqlite3.Error as error:
+            if not busy(error) or monotonic() >= until:
+                raise
+
+
+def _connect(path: str, durability: Durability) -> sqlite3.Connection:
+    _check_header(path)
+    connection = sqlite3.connect(
+        path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        _migrate(connection, path)
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            reason = f"{path}: its file system cannot do what write-ahead logging needs"
+            raise BackendUnavailable("sqlite", reason, "put the file on a local disk")
+        connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+        connection.execute("PRAGMA cache_size = -16384")  # KiB
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_header(path: str) -> None:
+    """Look at the header first: opening a foreign file as usual could already write beside it.
+
+    Through SQLite, because the close of any other file handle in this process would release the
+    locks that its connections hold on the file.
+    """
+    if not os.path.exists(path):
+        return
+    uri = f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            raise
+        reason = f"{path} is not a SQLite file, and was left untouched"
+        raise BackendUnavailable("sqlite", reason, "choose another file") from error
+    if pages and application != APPLICATION_ID:
+        reason = f"{path} is a SQLite file of another program, and was left untouched"
+        raise BackendUnavailable("sqlite", reason, "choose another file")
+
+
+def _migrate(connection: sqlite3.Connection, path: str) -> None:
+    if _version(connection, path) == len(MIGRATIONS):
+        return
+    # A new file is not in WAL mode yet: all of it is there with its header, or nothing is.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for number in range(_version(connection, path), len(MIGRATIONS)):
+            for statement in MIGRATIONS[number]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        reason = f"{path} has schema version {version}, and this version knows {len(MIGRATIONS)}"
+        raise BackendUnavailable("sqlite", reason, "upgrade pollin-actors, or choose another file")
+    return int(version)

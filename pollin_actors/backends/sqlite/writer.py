@@ -1,0 +1,373 @@
+"""The one that writes: takes whatever waits, commits it as one transaction, then answers."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import structlog
+
+from pollin_actors.backends.sqlite.failures import (
+    HalfDone,
+    busy,
+    isolated,
+    survives,
+    unavailable,
+)
+from pollin_actors.backends.sqlite.operations import READS, Operations
+from pollin_actors.errors import BackendUnavailable, ForkedProcess, PollinError
+from pollin_actors.otp.errors import CallCycle
+from pollin_actors.otp.futures import Outcome, ReplyFuture
+from pollin_actors.otp.guard import Guard
+
+if TYPE_CHECKING:
+    from pollin_actors.otp.runtime import Scheduler
+
+__all__ = ["Job", "Writer", "not_open"]
+
+GROUP = 512
+"""Messages in one transaction at most."""
+
+# A waiting thread works itself if it has so much time, and no more messages wait than these:
+# where many are in flight, the writer's own thread does better beside it.
+LEAST_HELP_S = 0.1
+MOST_HELP = 8
+
+log = structlog.get_logger("pollin_actors")
+
+
+def not_open() -> BackendUnavailable:
+    """The error of who comes before open() or after close()."""
+    return BackendUnavailable("sqlite", "it is not open", "call open() first")
+
+
+class Job(NamedTuple):
+    """A message that was accepted."""
+
+    run: Callable[[Operations, Any, Any], Any]
+    message: Any
+    stored: Any
+    future: ReplyFuture[Any]
+
+
+class Writer:
+    """Owns the connection to one file. Messages take effect in the order of their submission.
+
+    Whoever holds the token works: the thread of the writer, or a thread that waits for an answer
+    and finds the token free. An interrupt may end the latter's work between any two
+    instructions: messages stay where they wait until they are answered, and who comes next
+    finishes what was begun.
+
+    Arguments:
+        path: of the file, for errors.
+        connect: opens a connection; used again when one has become useless.
+        time_ns: the clock.
+        busy_timeout: seconds that a group waits for the lock of another process.
+        scheduler: of a simulated run: there is no thread then, and groups are its tasks.
+
+    Raises:
+        BackendUnavailable: the file cannot be opened.
+        ForkedProcess: it was open in the process that this one was forked from.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        connect: Callable[[], sqlite3.Connection],
+        time_ns: Callable[[], int],
+        busy_timeout: float,
+        scheduler: Scheduler | None,
+    ) -> None:
+        self._path = path
+        self._connect = connect
+        self._time_ns = time_ns
+        self._busy_timeout = busy_timeout
+        self._scheduler = scheduler
+        self._connection: sqlite3.Connection | None = None
+        self._operations: Operations
+        self._file = (0, 0)
+        # Only who holds the token takes from it, and only what is answered.
+        self._waiting: deque[Job] = deque()
+        self._token = Guard()
+        # Set while a group is worked on; found set, that work was interrupted.
+        self._begun = False
+        # A group whose outcomes hold as soon as its transaction is committed.
+        self._committing: tuple[list[Job], list[Outcome]] | None = None
+        self._closing = self._ended = self._forked = False
+        self._thread: threading.Thread | None = None
+        try:
+            self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise unavailable(path, error) from error
+        _writers.add(self)
+        if scheduler is None:
+            self._bell = threading.Lock()
+            self._bell.acquire()
+            name = f"pollin-sqlite-{os.path.basename(path)}"
+            self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+            self._thread.start()
+
+    @property
+    def label(self) -> str:
+        """How a scheduler's errors call it."""
+        return f"the writer of {self._path}"
+
+    def submit(self, job: Job) -> None:
+        """Accept a message; its future is settled once it is committed or has failed.
+
+        Raises:
+            ForkedProcess: it was opened in another process, before a fork.
+        """
+        if self._forked:
+            raise ForkedProcess
+        if self._scheduler is None:
+            job.future._help = self.help
+        self._waiting.append(job)
+        if self._ended:
+            self._token.run(self._refuse_rest)
+        elif self._scheduler is not None:
+            self._scheduler.submit(self)
+        elif not self._begun:
+            self._ring()  # else who is at work looks again afterwards
+
+    def help(self, timeout: float | None) -> None:
+        """Commit what waits, unless somebody does already: for a thread that would only wait.
+
+        Arguments:
+            timeout: seconds that it would wait.
+
+        Raises:
+            CallCycle: this thread is in the middle of it: a signal handler or callback asks.
+        """
+        if self._token.is_held():
+            raise CallCycle(
+                f"this thread is {self.label} at the moment and cannot wait for its answer; "
+                f"leave the future, or hand the call to another thread"
+            )
+        if self._forked or (timeout is not None and timeout < LEAST_HELP_S):
+            return
+        if len(self._waiting) > MOST_HELP:
+            return
+        try:
+            self._token.attempt(self._work, False)
+            # What came meanwhile found somebody at work, and left the writer asleep.
+            if self._waiting:
+                self._ring()
+        except BaseException:
+            self._ring()
+            raise
+
+    def close(self) -> None:
+        """Finish what was submitted, then let go of the file. Closing twice does nothing."""
+        self._closing = True
+        if self._thread is not None:
+            self._ring()
+            self._thread.join()
+        elif not self._ended:
+            self.run()
+            self._token.run(self._end)
+
+    # -- taking groups -----------------------------------------------------------------------------
+
+    def _ring(self) -> None:
+        try:
+            self._bell.release()
+        except RuntimeError:
+            return  # it rings already
+
+    def _serve(self) -> None:
+        while not self._closing:
+            self._bell.acquire()
+            # A helper that holds the token rings afterwards if more has come.
+            at_work = True
+            while at_work and self._waiting:
+                try:
+                    at_work = self._token.attempt(self._work, True)
+                except BaseException:
+                    # SystemExit in somebody's callback, for one: others still wait.
+                    log.exception("backend.writer_failed", path=self._path)
+        self._token.run(self._end)
+
+    def run(self, turns: int = GROUP, *, foreign: bool = False, executor: object = None) -> None:
+        """In simulated runs: commit what waits."""
+        while self._waiting:
+            self._token.run(self._work, True)
+
+    def _end(self) -> None:
+        while self._waiting:
+            self._work(True)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with suppress(sqlite3.Error):
+                connection.close()
+        # Who submits from now on sees this, and refuses itself what came too late.
+        self._ended = True
+        self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        for job in tuple(self._waiting):
+            job.future._fail(not_open())
+        self._forget_answered()
+
+    def _forget_answered(self) -> None:
+        waiting = self._waiting
+        while waiting and waiting[0].future._outcome is not None:
+            waiting.popleft()
+
+    # -- one group ---------------------------------------------------------------------------------
+
+    def _work(self, patient: bool) -> None:
+        """Commit and answer one group. Without patience it is left alone if the file is locked."""
+        if self._begun:
+            self._recover()
+        if self._ended:
+            return
+        # One step, so that nobody can append meanwhile.
+        group = list(islice(self._waiting, GROUP))
+        self._begun = True
+        if group:
+            try:
+                self._commit(group, patient)
+            except Exception as error:
+                # A defect of ours, or no memory: the thread lives on, and nobody waits for ever.
+                log.exception("backend.writer_failed", path=self._path)
+                self._recover()
+                for job in group:
+                    job.future._fail(unavailable(self._path, error))
+        self._forget_answered()
+        self._begun = False
+
+    def _recover(self) -> None:
+        """Finish, or undo, what an interrupted thread had begun."""
+        self._operations.undone()
+        connection, committing = self._connection, self._committing
+        if connection is not None and connection.in_transaction:
+            self._committing = None
+            self._undo(None)
+        elif committing is not None:
+            self._settle(*committing)
+        self._forget_answered()
+        self._begun = False
+
+    def _commit(self, group: list[Job], patient: bool) -> None:
+        until = monotonic() + self._busy_timeout
+        while True:
+            try:
+                connection = self._connection
+                if connection is None:
+                    connection = self._open()
+                outcomes = self._execute(connection, group)
+                self._committing = group, outcomes
+                connection.execute("COMMIT")
+            except Exception as error:
+                # First of all: it was not committed.
+                committing, self._committing = self._committing, None
+                self._undo(error)
+                if busy(error):
+                    if not patient:
+                        return
+                    if monotonic() < until:
+                        continue
+                if len(group) > 1 and committing is None and isolated(error):
+                    # One of them is to blame, and only that one is to fail.
+                    for job in group:
+                        self._commit([job], patient)
+                    return
+                for job in group:
+                    job.future._settle(_failure(self._path, error))
+                return
+            self._settle(group, outcomes)
+            return
+
+    def _settle(self, group: list[Job], outcomes: list[Outcome]) -> None:
+        for job, outcome in zip(group, outcomes, strict=True):
+            job.future._settle(outcome)
+        self._committing = None
+
+    def _execute(self, connection: sqlite3.Connection, group: list[Job]) -> list[Outcome]:
+        operations = self._operations
+        reads = all(job.run in READS for job in group)
+        connection.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
+        operations.begun()
+        outcomes: list[Outcome] = []
+        for run, message, stored, _ in group:
+            before = connection.total_changes
+            try:
+                outcomes.append((run(operations, message, stored), None))
+            except PollinError as error:
+                if connection.total_changes != before:
+                    raise HalfDone from error
+                outcomes.append((None, (type(error), error, error.__traceback__)))
+        return outcomes
+
+    def _open(self) -> sqlite3.Connection:
+        if _open_at_fork and os.path.exists(self._path) and _identity(self._path) in _open_at_fork:
+            raise ForkedProcess
+        connection = self._connect()
+        self._file = _identity(self._path)
+        self._operations = Operations(connection, self._time_ns)
+        self._connection = connection
+        return connection
+
+    def _undo(self, error: Exception | None) -> None:
+        self._operations.undone()
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            usable = error is None or survives(error)
+        except sqlite3.Error:
+            usable = False
+        if not usable:
+            self._connection = None
+            with suppress(sqlite3.Error):
+                connection.close()
+
+
+def _failure(path: str, error: Exception) -> Outcome:
+    if isinstance(error, HalfDone) and isinstance(error.__cause__, PollinError):
+        told: PollinError = error.__cause__
+    else:
+        told = error if isinstance(error, PollinError) else unavailable(path, error)
+    return None, (type(told), told, told.__traceback__)
+
+
+# -- forks -----------------------------------------------------------------------------------------
+
+_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+# Closing a connection in a forked child would harm the parent's: they are kept from being closed.
+_inherited: list[sqlite3.Connection] = []
+# Files that were open at the fork, by device and inode. SQLite believes to hold locks on them.
+_open_at_fork: set[tuple[int, int]] = set()
+
+
+def _after_fork() -> None:
+    for writer in tuple(_writers):
+        if writer._connection is not None:
+            _inherited.append(writer._connection)
+            _open_at_fork.add(writer._file)
+            writer._connection = None
+        writer._ended = writer._forked = True
+        writer._thread = None
+        writer._token = Guard()  # a thread that held it is not here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
