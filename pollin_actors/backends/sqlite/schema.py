@@ -141,6 +141,9 @@ def _check_header(path: str) -> None:
     uri = f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(uri, uri=True)) as connection:
+            # Otherwise a header that counts pages which are not in the file yet is an error. Such
+            # is a file while somebody moves the log into it, and after they were killed at that.
+            connection.execute("PRAGMA writable_schema = ON")
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
             (application,) = connection.execute("PRAGMA application_id").fetchone()
     except sqlite3.DatabaseError as error:
