@@ -118,6 +118,9 @@ class ListBackend:
     def _delete(self, message: messages.DeleteEndpoint, now: int) -> bool:
         return self._queues.pop(message.endpoint_id, None) is not None
 
+    def _check_ready(self, message: messages.CheckReady, now: int) -> None:
+        """Lists are always ready."""
+
     # -- callbacks ---------------------------------------------------------------------------------
 
     def _queue(self, endpoint_id: str, now: int) -> Queue:
@@ -229,6 +232,7 @@ OPERATIONS: dict[type, Callable[[ListBackend, Any, int], Any]] = {
     messages.CreateEndpoint: ListBackend._create,
     messages.UpdateEndpoint: ListBackend._update,
     messages.DeleteEndpoint: ListBackend._delete,
+    messages.CheckReady: ListBackend._check_ready,
     messages.Push: ListBackend._push,
     messages.Pop: ListBackend._pop,
     messages.PopSlice: ListBackend._pop_slice,

@@ -20,6 +20,7 @@ from pollin_actors.backends import open_backend
 from pollin_actors.backends.interface import Backend
 from pollin_actors.errors import EndpointExists, ForkedProcess, InvalidValue, NotRunning
 from pollin_actors.facade import Callbacks, Endpoints
+from pollin_actors.messages import CheckReady
 from pollin_actors.otp import (
     ChildSpec,
     EventHook,
@@ -37,7 +38,7 @@ from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.mailbox import Mailbox
 from pollin_actors.own_actors import OwnActors
 from pollin_actors.resources import Endpoint
-from pollin_actors.settings import Settings
+from pollin_actors.settings import DEFAULT_TIMEOUT, Settings
 from pollin_actors.tree import ACTORS, CALLBACKS, ENDPOINTS, tree_specs
 
 __all__ = ["Application", "State"]
@@ -167,6 +168,13 @@ class Application(OwnActors):
             abandoned and logged as ``actor.unstopped``.
         """
         return bool(self._guard.run(self._stop))
+
+    def ready(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> ReplyFuture[None]:
+        """Whether the inbox can take something now. A trial, which leaves nothing behind.
+
+        Settles once the backend could store a change; errors: ``BackendUnavailable``.
+        """
+        return self._endpoints().ask(CheckReady(), timeout)
 
     def run(self) -> bool:
         """Start, wait for SIGTERM or SIGINT (or for a failure), and stop; in the main thread.

@@ -17,6 +17,7 @@ __all__ = [
     "CALLBACK_OPERATIONS",
     "CONSTANT_TIME",
     "ENDPOINT_OPERATIONS",
+    "CheckReady",
     "Count",
     "CreateEndpoint",
     "DeleteCallback",
@@ -72,6 +73,13 @@ class DeleteEndpoint(NamedTuple):
     """Remove an endpoint, its callbacks and its memory of ids. Reply: whether it existed."""
 
     endpoint_id: str
+
+
+class CheckReady(NamedTuple):
+    """Find out whether a change could be stored now; nothing is changed. Reply: None.
+
+    Errors: ``BackendUnavailable``.
+    """
 
 
 class Push(NamedTuple):
@@ -218,9 +226,9 @@ class Sweep(NamedTuple):
 
 
 ENDPOINT_OPERATIONS: frozenset[type] = frozenset(
-    {IndexEndpoints, FindEndpoint, CreateEndpoint, UpdateEndpoint, DeleteEndpoint}
+    {IndexEndpoints, FindEndpoint, CreateEndpoint, UpdateEndpoint, DeleteEndpoint, CheckReady}
 )
-"""Operations on endpoints themselves."""
+"""Operations on endpoints themselves, and on the whole."""
 
 CALLBACK_OPERATIONS: frozenset[type] = frozenset(
     {

@@ -29,7 +29,7 @@ MAX_PHASE = 100
 MAX_DEDUP_FOR_S = 100 * 365.25 * 86_400.0
 MAX_TTL_MS = int(MAX_DEDUP_FOR_S) * 1000
 
-RESERVED_IDS = frozenset({".", "..", "healthz"})
+RESERVED_IDS = frozenset({".", "..", "healthz", "readyz"})
 
 HeaderPairs = Iterable[tuple[str | bytes, str | bytes]]
 
@@ -156,7 +156,7 @@ class Endpoint:
 
     Arguments:
         id: 1 to 200 printable characters, without white space, ``/``, ``?`` and ``#``; it is part
-            of a URL path, so ``.``, ``..`` and ``healthz`` are refused.
+            of a URL path, so ``.``, ``..``, ``healthz`` and ``readyz`` are refused.
         secret: what a sender has to know.
         phases: the states a callback goes through, in order; the first is the one it starts in.
         ttl: milliseconds after the push until a callback expires; 0 is never.

@@ -199,6 +199,7 @@ class TestEndpoint:
             ".",
             "..",
             "healthz",
+            "readyz",
             5,
             b"a",
         ],

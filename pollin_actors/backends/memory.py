@@ -16,6 +16,7 @@ from pollin_actors.errors import (
 )
 from pollin_actors.messages import (
     CALLBACK_OPERATIONS,
+    CheckReady,
     Count,
     CreateEndpoint,
     DeleteCallback,
@@ -88,6 +89,7 @@ class MemoryBackend:
             CreateEndpoint: self._create,
             UpdateEndpoint: self._update,
             DeleteEndpoint: self._delete,
+            CheckReady: self._check_ready,
             Sweep: self._sweep,
         }
 
@@ -185,6 +187,9 @@ class MemoryBackend:
         with suppress(BackendUnavailable):
             self._guard.run(self._remove, message.endpoint_id, queue)
         return existed
+
+    def _check_ready(self, message: CheckReady) -> None:
+        """There is nothing that could be in the way."""
 
     def _remove(self, endpoint_id: str, queue: CallbackQueue) -> None:
         if self._queues.get(endpoint_id) is queue:

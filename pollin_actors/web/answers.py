@@ -17,6 +17,7 @@ __all__ = [
     "TOO_LARGE",
     "UNAUTHORIZED",
     "UNAVAILABLE",
+    "UNREADY",
     "Answer",
     "accepted",
     "unhealthy",
@@ -57,6 +58,7 @@ POST_ONLY = _error(405, "use POST", (b"allow", b"POST"))
 HEALTH_METHODS = _error(405, "use GET or HEAD", (b"allow", b"GET, HEAD"))
 TOO_LARGE = _error(413, "the request is too large")
 UNAVAILABLE = _error(503, "the inbox is not available: try again", RETRY_AFTER)
+UNREADY = _answer(503, b'{"status": "unavailable"}', RETRY_AFTER)
 HEALTHY = _answer(200, b'{"status": "ok"}')
 
 

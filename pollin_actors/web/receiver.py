@@ -32,6 +32,7 @@ from pollin_actors.web.answers import (
     accepted,
     unhealthy,
 )
+from pollin_actors.web.readiness import Readiness
 
 __all__ = ["asgi"]
 
@@ -65,8 +66,10 @@ def asgi(
     Other answers, each with a JSON body: 400 malformed, 401 no or a wrong secret, 404 no such
     endpoint, 405 not a POST, 413 too large; nothing was stored. 503 with ``Retry-After``: the
     inbox could not answer (in time), and the sender should try again; if only the time ran out,
-    the request may have been stored nevertheless. ``GET /healthz`` answers 200 while the
-    application is running, else 503.
+    the request may have been stored nevertheless.
+
+    ``GET /healthz`` answers 200 while the application is running, else 503. ``GET /readyz``
+    answers 200 if the backend could store something in the last second, else 503.
 
     The event loop is never blocked. The application is neither started nor stopped here: that is
     the host's business, for example in its lifespan.
@@ -97,7 +100,7 @@ def asgi(
 
 
 class _Receiver:
-    __slots__ = ("_app", "_limit", "_on_received", "_timeout")
+    __slots__ = ("_app", "_limit", "_on_received", "_readiness", "_timeout")
 
     def __init__(
         self, app: Application, limit: int, timeout: float, on_received: OnReceived | None
@@ -105,6 +108,7 @@ class _Receiver:
         self._app = app
         self._limit = limit
         self._timeout = timeout
+        self._readiness = Readiness(app, timeout)
         self._on_received = on_received
 
     def __repr__(self) -> str:
@@ -138,6 +142,8 @@ class _Receiver:
             path = _path(scope)
             if path == "/healthz":
                 return self._health(scope["method"])
+            if path == "/readyz":
+                return await self._readiness.answer(scope["method"])
             endpoint_id = path[1:]
             # An id that no endpoint can have: it never gets as far as the actors.
             if (

@@ -6,6 +6,7 @@ tests like these. So its real code runs, up to the answer of the system.
 
 from __future__ import annotations
 
+import _sqlite3
 import ctypes
 import errno
 import os
@@ -13,7 +14,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-import _sqlite3
 import pytest
 
 __all__ = ["FaultyDisk"]

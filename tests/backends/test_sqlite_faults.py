@@ -181,8 +181,6 @@ def test_a_file_that_is_read_only_is_told_and_no_more_once_it_is_not(
     disk.read_only = True
     with pytest.raises(BackendUnavailable, match="make the file and its folder writable"):
         book.backend.open(time.time_ns)
-        book.backend.execute(Push("e", Callback.new(b""), None, True)).get()
-    book.backend.close()
     disk.heal()
     book.backend.open(time.time_ns)
     book.check()
@@ -203,9 +201,11 @@ def test_a_file_whose_log_was_being_moved_into_it_is_opened(tmp_path: Path) -> N
     book.backend.close()
     with path.open("rb") as whole, copy.open("r+b") as file:
         file.write(whole.read(4096))
-    with closing(sqlite3.connect(f"{copy.as_uri()}?immutable=1", uri=True)) as connection:
-        with pytest.raises(sqlite3.DatabaseError, match="malformed"):
-            connection.execute("PRAGMA page_count").fetchone()
+    with (
+        closing(sqlite3.connect(f"{copy.as_uri()}?immutable=1", uri=True)) as connection,
+        pytest.raises(sqlite3.DatabaseError, match="malformed"),
+    ):
+        connection.execute("PRAGMA page_count").fetchone()
     assert copy.read_bytes()[68:72] == APPLICATION_ID.to_bytes(4, "big")
 
     again = SqliteBackend(copy)

@@ -16,6 +16,7 @@ from pollin_actors.backends.conformance.probe import (
 from pollin_actors.backends.interface import Backend
 from pollin_actors.errors import BackendUnavailable, EndpointExists, UnknownPhase, WrongSecret
 from pollin_actors.messages import (
+    CheckReady,
     Count,
     CreateEndpoint,
     DeleteEndpoint,
@@ -57,6 +58,17 @@ def closed_backends_refuse(new_store: NewStore) -> None:
         probe.holds("a")
         new = probe.new_backend()
         refuses(BackendUnavailable, probe.do, IndexEndpoints(), new)
+
+
+def ready_backends_say_so(new_store: NewStore) -> None:
+    """CheckReady answers None and changes nothing; while it is closed, BackendUnavailable."""
+    with Probe(new_store) as probe:
+        probe.push("a")
+        expect(probe.do(CheckReady()), None, "the reply")
+        probe.holds("a")
+        expect(probe.do(IndexEndpoints()), [probe.endpoint], "the endpoints")
+        probe.backend.close()
+        refuses(BackendUnavailable, probe.do, CheckReady())
 
 
 def closing_finishes_what_was_accepted(new_store: NewStore) -> None:
@@ -181,6 +193,7 @@ def _push_and_pop(probe: Probe, backends: list[Backend], turns: int) -> None:
 CHECKS: tuple[Check, ...] = (
     backends_have_the_interface,
     closed_backends_refuse,
+    ready_backends_say_so,
     closing_finishes_what_was_accepted,
     threads_share_a_backend,
     restarts_find_everything,

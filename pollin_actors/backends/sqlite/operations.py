@@ -159,6 +159,11 @@ class Operations:
         self._execute("DELETE FROM ids WHERE endpoint = ?", (number,))
         self._execute("DELETE FROM callbacks WHERE endpoint = ?", (number,))
 
+    def check_ready(self, message: messages.CheckReady, stored: None) -> None:
+        # The value it has: that writes the file's first page all the same.
+        (version,) = self._execute("PRAGMA user_version").fetchone()
+        self._execute(f"PRAGMA user_version = {version}")
+
     # -- one callback ------------------------------------------------------------------------------
 
     def push(self, message: messages.Push, stored: Stored) -> PushResult:
@@ -346,6 +351,7 @@ OPERATIONS: Mapping[type, Callable[[Operations, Any, Any], Any]] = MappingProxyT
         messages.CreateEndpoint: Operations.create,
         messages.UpdateEndpoint: Operations.update,
         messages.DeleteEndpoint: Operations.delete_endpoint,
+        messages.CheckReady: Operations.check_ready,
         messages.Push: Operations.push,
         messages.Pop: Operations.pop,
         messages.PopSlice: Operations.pop_slice,

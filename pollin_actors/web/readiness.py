@@ -1,0 +1,52 @@
+"""Whether webhooks could be taken now, asked of the backend itself."""
+
+from __future__ import annotations
+
+from pollin_actors.application import Application
+from pollin_actors.errors import NotRunning, PollinError
+from pollin_actors.otp import OtpError, ReplyFuture
+from pollin_actors.web.answers import HEALTH_METHODS, HEALTHY, UNREADY, Answer, unhealthy
+
+__all__ = ["Readiness"]
+
+KEPT_S = 1.0
+
+
+class Readiness:
+    """Tries whether the backend can store something, at most once a second whoever asks.
+
+    Anybody may ask, and each trial costs a commit: so an answer is kept, and shared by those who
+    come while it is on its way.
+
+    Arguments:
+        app: the application.
+        timeout: seconds after which a backend that has not answered counts as unavailable.
+    """
+
+    __slots__ = ("_app", "_kept_until", "_reply", "_timeout")
+
+    def __init__(self, app: Application, timeout: float) -> None:
+        self._app = app
+        self._timeout = timeout
+        self._reply: ReplyFuture[None] | None = None
+        self._kept_until = 0.0
+
+    async def answer(self, method: str) -> Answer:
+        """The answer to a request for ``/readyz``."""
+        if method not in ("GET", "HEAD"):
+            return HEALTH_METHODS
+        try:
+            await self._ask()
+        except NotRunning as error:
+            return unhealthy(error.state)
+        except (PollinError, OtpError):
+            return UNREADY
+        return HEALTHY
+
+    def _ask(self) -> ReplyFuture[None]:
+        now = self._app.runtime.clock.monotonic()  # raises NotRunning
+        reply = self._reply
+        if reply is None or (reply.done() and now >= self._kept_until):
+            self._kept_until = now + KEPT_S
+            reply = self._reply = self._app.ready(timeout=self._timeout)
+        return reply
