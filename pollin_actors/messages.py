@@ -178,7 +178,8 @@ class DumpPage(NamedTuple):
     """Read one page of the whole queue, oldest first. Reply: ``Page(callbacks, cursor)``.
 
     ``after`` is the cursor of the page before, None for the first page. The reply's cursor is
-    None when the page is the last. ``limit`` is at least 1.
+    None when the page is the last. ``limit`` is at least 1; where callbacks are large, a page may
+    hold fewer.
 
     Errors: ``EndpointNotFound``.
     """

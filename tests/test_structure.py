@@ -19,9 +19,10 @@ PACKAGE = ROOT / "pollin_actors"
 
 # Each room may import those of lower rank, and itself.
 RANKS = {
-    "cli": 10,
-    "web": 9,
-    "testing": 9,
+    "cli": 11,
+    "web": 10,
+    "testing": 10,
+    "transfer": 9,
     "application": 8,
     "own_actors": 7,
     "facade": 6,

@@ -96,6 +96,9 @@ class ReplyFuture(pykka.Future[T]):
             # a collection in between lets another thread's append move that.
             for waiter in list(waiters):
                 waiter.fire()
+                # Only then let go of: it may hold this future, and so keep a large answer alive
+                # until the garbage collector comes.
+                self._remove_waiter(waiter)
 
     def set(self, value: T | None = None) -> None:
         """Settle with a value.
@@ -209,6 +212,7 @@ class ReplyFuture(pykka.Future[T]):
         waiters.append(waiter)
         if self._outcome is not None:
             waiter.fire()  # the settler may have looked before we stood in the list
+            self._remove_waiter(waiter)
 
     def _remove_waiter(self, waiter: Waiter) -> None:
         if self._box is not None:

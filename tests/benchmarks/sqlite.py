@@ -28,7 +28,7 @@ from pollin_actors import Application, Callback, Endpoint, Request
 from pollin_actors.backends.sqlite import SqliteBackend
 from pollin_actors.backends.sqlite.operations import Operations
 from pollin_actors.backends.sqlite.schema import Durability, connect
-from pollin_actors.backends.sqlite.values import encode
+from pollin_actors.backends.values import encode
 from pollin_actors.messages import CreateEndpoint, Push
 from tests.benchmarks.rounds import measure, table
 

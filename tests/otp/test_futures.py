@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pykka
@@ -298,3 +300,32 @@ def test_futures_wait_in_virtual_time() -> None:
         with pytest.raises(DeadlineExceeded):
             asked.get()
         assert simulation.clock.monotonic() == 5.0
+
+
+class Large:
+    """An answer."""
+
+
+@pytest.mark.parametrize("timeout", [None, 60.0])
+@pytest.mark.parametrize("early", [True, False], ids=["settled before", "settled after"])
+def test_a_later_answer_is_freed_at_once(timeout: float | None, early: bool) -> None:
+    """With its futures, and without the garbage collector: pages of a dump are large."""
+    runtime, scheduler = manual_runtime()
+    ref = begin(Answering(), runtime)
+    scheduler.run_all()
+    gc.disable()
+    try:
+        inner: ReplyFuture[Large] = ReplyFuture()
+        if early:
+            inner.set(Large())
+        outer = ref._cell.mailbox.ask(inner, timeout)
+        scheduler.run_all()
+        seen: list[Any] = []
+        outer.add_done_callback(lambda done: seen.append(weakref.ref(done.get(timeout=0))))
+        if not early:
+            inner.set(Large())
+        outer.add_done_callback(lambda done: seen.append(weakref.ref(done.get(timeout=0))))
+        del outer, inner
+        assert [answer() for answer in seen] == [None, None]
+    finally:
+        gc.enable()

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl, unquote
 
 from pollin_actors.backends.sqlite.operations import LARGEST, OPERATIONS
 from pollin_actors.backends.sqlite.schema import Durability, connect
-from pollin_actors.backends.sqlite.values import Stored, encode
 from pollin_actors.backends.sqlite.writer import Job, Writer, not_open
+from pollin_actors.backends.values import Stored, encode
 from pollin_actors.errors import InvalidValue
 from pollin_actors.messages import Push
 from pollin_actors.otp.futures import ReplyFuture

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pollin_actors import messages
 from pollin_actors.backends.checks import natural
-from pollin_actors.backends.sqlite.values import Stored, decode
+from pollin_actors.backends.values import Stored, decode
 from pollin_actors.errors import (
     CallbackNotFound,
     EndpointExists,
@@ -59,6 +60,9 @@ def _slice(phase: bool, direction: str) -> str:
 _SLICES = {(by, to): _slice(by, to) for by in (False, True) for to in ("ASC", "DESC")}
 
 _PURGE_EVERY = 64
+
+# Bodies in a page of a dump, in bytes: a few large callbacks are a page too.
+_PAGE_BYTES = 4 * 1024 * 1024
 
 
 class _Terms(NamedTuple):
@@ -321,9 +325,17 @@ class Operations:
         after = 0 if message.after is None else natural("DumpPage.after", message.after)
         # One more than asked for tells whether this page is the last.
         values = (terms.number, self._time_ns(), min(after, LARGEST), limit + 1)
-        rows = self._execute(_PAGE, values).fetchall()
-        cursor = rows[limit - 1][0] if len(rows) > limit else None
-        return Page([_callback(row) for row in rows[:limit]], cursor)
+        rows: list[tuple[Any, ...]] = []
+        cursor: int | None = None
+        size = 0
+        with closing(self._execute(_PAGE, values)) as found:
+            for row in found:
+                if len(rows) == limit or size >= _PAGE_BYTES:
+                    cursor = rows[-1][0]
+                    break
+                rows.append(row)
+                size += len(row[-1])
+        return Page([_callback(row) for row in rows], cursor)
 
     def reset(self, message: messages.Reset, stored: None) -> int:
         number = self._terms(message.endpoint_id).number

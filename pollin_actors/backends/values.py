@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from math import isfinite
 from typing import Any, TypeAlias
 
 from pollin_actors.errors import InvalidValue
 from pollin_actors.resources import Request
 
-__all__ = ["Stored", "decode", "encode"]
+__all__ = ["Stored", "decode", "encode", "tagged", "untagged"]
 
 Stored: TypeAlias = "tuple[int, str | None, bytes]"
 """Which kind of value it is, the headers if it is a Request, and its bytes."""
@@ -43,7 +44,7 @@ def encode(value: Any) -> Stored:
     if kind is bytes:
         return _BYTES, None, value
     try:
-        return _JSON, None, _dump(_tagged(value)).encode("ascii")
+        return _JSON, None, _dump(tagged(value)).encode("ascii")
     except RecursionError:
         got = "one nested too deeply, or in itself"
     except ValueError:
@@ -58,37 +59,54 @@ def decode(stored: Stored) -> Any:
         return Request(tuple(_load(headers or "")), body)
     if kind == _BYTES:
         return body
-    return _untagged(_load(body.decode("ascii")))
+    return untagged(_load(body.decode("ascii")))
 
 
-def _tagged(value: Any) -> Any:
+def tagged(value: Any) -> Any:
+    """The value made of what JSON has.
+
+    Raises:
+        InvalidValue: it is, or holds, something of a type that cannot be stored.
+        RecursionError: it is nested too deeply, or in itself.
+    """
     kind = type(value)
-    if value is None or kind in (bool, int, float, str):
+    if value is None or kind in (bool, int, str):
         return value
+    if kind is float:
+        return value if isfinite(value) else {_TAG: ["float", str(value)]}
     if kind is list:
-        return [_tagged(item) for item in value]
+        return [tagged(item) for item in value]
     if kind is dict:
         if _TAG not in value and all(type(key) is str for key in value):
-            return {key: _tagged(item) for key, item in value.items()}
-        return {_TAG: ["dict", [[_tagged(key), _tagged(item)] for key, item in value.items()]]}
+            return {key: tagged(item) for key, item in value.items()}
+        return {_TAG: ["dict", [[tagged(key), tagged(item)] for key, item in value.items()]]}
     if kind is tuple:
-        return {_TAG: ["tuple", [_tagged(item) for item in value]]}
+        return {_TAG: ["tuple", [tagged(item) for item in value]]}
     if kind is bytes:
         return {_TAG: ["bytes", b64encode(value).decode("ascii")]}
     got = f"a {kind.__module__}.{kind.__qualname__}"
     raise InvalidValue("Callback.request", _EXPECTED, got, "convert it before pushing it")
 
 
-def _untagged(value: Any) -> Any:
+def untagged(value: Any) -> Any:
+    """What was given to :func:`tagged`.
+
+    Raises:
+        LookupError, TypeError, ValueError: it does not come from there.
+    """
     if type(value) is list:
-        return [_untagged(item) for item in value]
+        return [untagged(item) for item in value]
     if type(value) is not dict:
         return value
     if _TAG not in value:
-        return {key: _untagged(item) for key, item in value.items()}
+        return {key: untagged(item) for key, item in value.items()}
     name, content = value[_TAG]
+    if name == "float":
+        return float(content)
     if name == "bytes":
-        return b64decode(content)
+        return b64decode(content, validate=True)
     if name == "tuple":
-        return tuple(_untagged(item) for item in content)
-    return {_untagged(key): _untagged(item) for key, item in content}
+        return tuple(untagged(item) for item in content)
+    if name != "dict":
+        raise ValueError(f"expected float, bytes, tuple or dict, got {name!r}")
+    return {untagged(key): untagged(item) for key, item in content}

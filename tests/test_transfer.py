@@ -1,0 +1,281 @@
+"""Dumps as NDJSON: what comes back, what is refused, what is shown, and what memory it takes."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pollin_actors import (
+    Application,
+    Callback,
+    Endpoint,
+    EndpointNotFound,
+    InvalidValue,
+    Request,
+    TooLarge,
+    UnknownPhase,
+)
+from pollin_actors.backends.sqlite import SqliteBackend
+from pollin_actors.settings import Settings
+from pollin_actors.transfer import dump, load
+
+
+def utf8(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+HEADERS = st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=4)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    | st.binary()
+    | st.floats(allow_nan=False),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=3) | st.just("$"), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+BODIES = st.binary(max_size=40) | st.text(max_size=20).map(utf8)
+REQUESTS = st.builds(Request, HEADERS, BODIES) | VALUES
+
+ORDERS = Endpoint.new(["received", "processed"], 0, id="orders", secret="open-sesame")
+OTHER = Endpoint.new(["in", "out"], 60_000, id="other", dedup_for=7.5)
+
+
+@pytest.fixture
+def new_backend(tmp_path: Path) -> Callable[[], SqliteBackend]:
+    numbers = count()
+    return lambda: SqliteBackend(tmp_path / f"{next(numbers)}.db", durability="normal")
+
+
+@pytest.fixture
+def app() -> Iterator[Application]:
+    with Application(endpoints=[ORDERS, OTHER]) as running:
+        yield running
+
+
+@pytest.fixture
+def empty() -> Iterator[Application]:
+    with Application() as running:
+        yield running
+
+
+def fill(app: Application) -> None:
+    for number in range(5):
+        app.callbacks.push("orders", Callback.new(Request([], b"x"), id=f"c{number}")).get()
+    app.callbacks.update_phase("orders", key="c3", phase="processed").get()
+    app.callbacks.pop("orders").get()
+    app.callbacks.push("other", Callback.new(b"\xff", id="c1", phase="out")).get()
+
+
+def contents(app: Application) -> dict[str, list[Callback]]:
+    endpoints = app.endpoints.index().get()
+    return {endpoint.id: list(app.callbacks.dump(endpoint.id)) for endpoint in endpoints}
+
+
+def parsed(lines: Iterator[bytes]) -> list[Any]:
+    return [json.loads(line) for line in lines]
+
+
+class TestWhatComesBack:
+    @pytest.mark.parametrize("durable", [False, True])
+    def test_is_everything_that_is_queued(
+        self, app: Application, new_backend: Callable[[], SqliteBackend], durable: bool
+    ) -> None:
+        """From memory to SQLite, or to memory: order, phases, times, endpoints, secrets."""
+        fill(app)
+        with Application(new_backend() if durable else None) as other:
+            loaded = load(other, dump(app, secrets=True))
+
+            assert loaded == (2, 5, 0)
+            assert contents(other) == contents(app)
+            assert other.endpoints.index().get() == app.endpoints.index().get()
+            assert b"".join(dump(other, secrets=True)) == b"".join(dump(app, secrets=True))
+
+    @settings(max_examples=40, deadline=None)
+    @given(requests=st.lists(REQUESTS, max_size=6))
+    def test_is_every_request_byte_for_byte(self, requests: list[Any]) -> None:
+        with Application(endpoints=[ORDERS]) as app, Application() as other:
+            for request in requests:
+                app.callbacks.push("orders", Callback.new(request)).get()
+            lines = list(dump(app))
+            load(other, lines)
+
+            assert all(line.isascii() and line.count(b"\n") == 1 for line in lines)
+            found = [callback.request for callback in contents(other)["orders"]]
+            assert found == requests
+            assert repr(found) == repr(requests)  # 1 is not True, 0.0 not -0.0
+
+    def test_adds_nothing_the_second_time(self, app: Application, empty: Application) -> None:
+        fill(app)
+        lines = list(dump(app))
+        with pytest.raises(InvalidValue, match="cut off"):
+            load(empty, lines[:5])
+
+        assert load(empty, lines) == (0, 3, 2)
+        assert load(empty, [line.decode() for line in lines]) == (0, 0, 5)
+        assert contents(empty) == contents(app)
+
+    def test_leaves_endpoints_that_exist_as_they_are(self, app: Application) -> None:
+        fill(app)
+        mine = Endpoint.new(["received", "processed"], 0, id="orders", secret="mine")
+        with Application(endpoints=[mine]) as other:
+            assert load(other, dump(app)).endpoints == 1
+            assert other.endpoints.find("orders").get() == mine
+
+    def test_is_of_the_endpoints_named(self, app: Application) -> None:
+        fill(app)
+        found = parsed(dump(app, ["other"]))
+
+        assert [list(line) for line in found[1:]] == [["endpoint"], ["callback"], ["end"]]
+        assert found[2]["callback"]["id"] == "c1"
+        with pytest.raises(EndpointNotFound):
+            next(dump(app, ["nobody"]))
+
+
+class TestSecrets:
+    def test_are_left_out_unless_asked_for(self, app: Application, empty: Application) -> None:
+        assert b"open-sesame" not in b"".join(dump(app))
+        assert b"open-sesame" in b"".join(dump(app, secrets=True))
+
+        load(empty, dump(app))
+        found = empty.endpoints.find("orders").get()
+        assert found is not None
+        assert found.secret != ORDERS.secret
+        assert len(found.secret.reveal()) > 20
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            {"endpoint": {"id": "a", "secret": "open-sesame"}},
+            {"endpoint": {"id": "a", "secret": "open-sesame"}, "more": 1},
+            {"secret": "open-sesame"},
+            {"endpoint": "open-sesame"},
+        ],
+    )
+    def test_are_in_no_error(self, empty: Application, line: Any) -> None:
+        for lines in ([HEADER, json.dumps(line)], [json.dumps(line)]):
+            with pytest.raises(InvalidValue) as caught:
+                load(empty, lines)
+            assert "open-sesame" not in str(caught.value)
+
+
+HEADER = json.dumps({"pollin": "dump", "version": 1})
+GOOD = {"endpoint": "orders", "id": "c", "phase": "", "created_at": 1, "headers": [], "body": ""}
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("lines", "told"),
+        [
+            ([], "the dump: expected a line that says it ends"),
+            ([HEADER], "cut off"),
+            (["{}"], "line 1 of the dump"),
+            ([HEADER.replace("1", "2")], "line 1 of the dump"),
+            ([HEADER, "", "[]"], "line 3 of the dump"),
+            ([HEADER, "{"], "line 2 of the dump"),
+            ([HEADER, b"\xff"], "line 2 of the dump"),
+            ([HEADER, '{"other": 1}'], "endpoint, callback or end"),
+            ([HEADER, '{"end": {"endpoints": 0, "callbacks": 1}}'], "lines are missing"),
+            (
+                [HEADER, '{"end": {"endpoints": 0, "callbacks": 0}}', HEADER],
+                "nothing after the end",
+            ),
+        ],
+    )
+    def test_name_the_line(self, empty: Application, lines: list[Any], told: str) -> None:
+        with pytest.raises(InvalidValue) as caught:
+            load(empty, lines)
+        assert told in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"id": 5},
+            {"id": ""},
+            {"phase": None},
+            {"created_at": "now"},
+            {"created_at": -1},
+            {"headers": 5},
+            {"headers": [["a"]]},
+            {"body": 5},
+            {"body": "\ud800"},
+            {"body": None, "body_base64": "="},
+            {"value": {"$": 5}},
+            {"value": {"$": ["tuple", 5]}},
+            {"value": {"$": ["bytes", "?"]}},
+            {"value": {"$": ["set", []]}},
+            {"value": {"$": ["dict", [[[], 1]]]}},
+            {"endpoint": []},
+        ],
+    )
+    def test_of_fields_store_nothing(self, app: Application, change: Any) -> None:
+        fields = {**GOOD, **change}
+        if fields["body"] is None:
+            del fields["body"]
+        with pytest.raises(InvalidValue) as caught:
+            load(app, [HEADER, json.dumps({"callback": fields})])
+        told = [str(caught.value), *getattr(caught.value, "__notes__", [])]
+        assert any("line 2 of the dump" in text for text in told)
+        assert contents(app) == {"orders": [], "other": []}
+
+    @pytest.mark.parametrize(
+        ("change", "error"),
+        [
+            ({"phase": "gone"}, UnknownPhase),
+            ({"endpoint": "gone"}, EndpointNotFound),
+            ({"body": "x" * 2000}, TooLarge),
+        ],
+    )
+    def test_of_pushes_come_with_the_line(self, change: Any, error: type[Exception]) -> None:
+        with Application(endpoints=[ORDERS], settings=Settings(max_bytes=1000)) as app:
+            bad = json.dumps({"callback": {**GOOD, **change}})
+            good = json.dumps({"callback": GOOD})
+            with pytest.raises(error) as caught:
+                load(app, [HEADER, good, bad])
+            assert "line 3 of the dump" in caught.value.__notes__[0]
+            assert [callback.id for callback in contents(app)["orders"]] == ["c"]
+
+    def test_of_values_that_only_memory_takes(self, app: Application) -> None:
+        app.callbacks.push("orders", Callback.new(object())).get()
+        with pytest.raises(InvalidValue, match=r"got a builtins\.object"):
+            list(dump(app))
+
+
+def test_memory_stays_flat(new_backend: Callable[[], SqliteBackend], tmp_path: Path) -> None:
+    """With 48 MiB in the file, neither a dump nor a load holds more than a part of it."""
+    body, number = b"x" * 1024 * 1024, 48
+    path = tmp_path / "dump.ndjson"
+    with Application(new_backend(), endpoints=[ORDERS]) as app:
+        for _ in range(number):
+            app.callbacks.push("orders", Callback.new(Request([], body))).get()
+        with at_most(24 * len(body)), path.open("wb") as file:
+            file.writelines(dump(app))
+    assert path.stat().st_size > number * len(body)
+    with Application(new_backend()) as other, at_most(24 * len(body)), path.open("rb") as file:
+        assert load(other, file).queued == number
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Assert that no more memory than that was in use meanwhile."""
+    tracemalloc.start()
+    try:
+        yield
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < size
