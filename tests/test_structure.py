@@ -55,7 +55,7 @@ TOP_LEVEL = {
     "tests",
 }
 # What installing and building leave behind; version control ignores it.
-LEFT_BEHIND = {"build", "dist", "htmlcov", "pollin_actors.egg-info", "venv"}
+LEFT_BEHIND = {"build", "dist", "htmlcov", "pollin.db", "pollin_actors.egg-info", "venv"}
 
 
 class Import(NamedTuple):

@@ -77,7 +77,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "--port", type=_port, default=8080, help="the port to listen on; 0: any that is free"
     )
     parser.add_argument(
-        "--backend", metavar="URL", default="memory://", help="where callbacks are kept"
+        "--backend",
+        metavar="URL",
+        default="sqlite:///pollin.db",
+        help="where callbacks are kept; memory:// keeps them until the command ends",
     )
     parser.add_argument(
         "--phases",

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -45,11 +46,16 @@ def pollin(
 
 
 class Serve:
-    """``pollin serve --port 0``, which is up once the object is made."""
+    """``pollin serve --port 0`` in a folder of its own, which is up once the object is made."""
 
-    def __init__(self, *arguments: str, endpoints: int = 1, **variables: str) -> None:
+    def __init__(
+        self, *arguments: str, endpoints: int = 1, folder: Path | None = None, **variables: str
+    ) -> None:
+        # It keeps its callbacks in the folder that it is started in.
+        self._folder = tempfile.TemporaryDirectory() if folder is None else None
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pollin_actors.cli", "serve", "--port", "0", *arguments],
+            cwd=folder if self._folder is None else self._folder.name,
             env=environment(PYTHONIOENCODING="utf-8", **variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -72,6 +78,8 @@ class Serve:
         process = self._process
         process.kill()
         process.communicate(timeout=TIMEOUT)
+        if self._folder is not None:
+            self._folder.cleanup()
 
     @property
     def url(self) -> str:

@@ -110,7 +110,7 @@ def test_help_of_serve_names_every_option_and_its_default(
         "(default: webhooks)",
         "(default: 127.0.0.1)",
         "(default: 8080)",
-        "(default: memory://)",
+        "(default: sqlite:///pollin.db)",
         "(default: received,processed)",
         "(default: 0)",
         "POLLIN_SECRET",

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -55,7 +56,7 @@ class TestBanner:
             assert 0 < int(port) < 65536
             assert server.banner == [
                 f"listening  http://127.0.0.1:{port}",
-                "backend    memory://",
+                "backend    sqlite:///pollin.db",
                 f"curl -X POST http://127.0.0.1:{port}/webhooks "
                 f"-H 'Authorization: Bearer {server.secret}' "
                 "-H 'Content-Type: application/json' -d '{\"hello\": \"world\"}'",
@@ -129,6 +130,14 @@ class TestShown:
                 identifier = post(server, body)
                 line = f"queued     webhooks  {identifier}  3 bytes  {body.decode()}"
                 assert server.line() == line
+
+    def test_what_is_queued_and_the_secret_outlive_a_kill(self, tmp_path: Path) -> None:
+        with Serve("--keep", folder=tmp_path) as server:
+            secret, identifier = server.secret, post(server)
+        with Serve(folder=tmp_path) as server:
+            assert server.secret == secret
+            for word in ("queued", "popped", "processed"):
+                assert server.line().split()[:3] == [word, "webhooks", identifier]
 
     def test_a_body_is_one_line_whatever_is_in_it(self) -> None:
         """Control characters are escaped, bytes that are no text replaced, length is bounded."""
