@@ -35,6 +35,8 @@ HeaderPairs = Iterable[tuple[str | bytes, str | bytes]]
 
 
 def _describe(value: object) -> str:
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return "an int of very many digits"  # Python writes none of thousands
     text = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 

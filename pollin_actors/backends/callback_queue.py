@@ -15,14 +15,13 @@ from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from pollin_actors.backends.checks import natural
+from pollin_actors.backends.checks import natural, text
 from pollin_actors.backends.id_memory import IdMemory
 from pollin_actors.backends.ordered_index import OrderedIndex
 from pollin_actors.errors import (
     BackendUnavailable,
     CallbackNotFound,
     EndpointNotFound,
-    InvalidValue,
     UnknownPhase,
     WrongSecret,
 )
@@ -190,7 +189,7 @@ class CallbackQueue:
             self.pending = message
             number, row = rows.popitem(False)
         else:
-            found = self.keys.get(key)
+            found = self.keys.get(key if key.__class__ is str else text(message, "key"))
             if found is None:
                 return None
             number = found
@@ -205,10 +204,7 @@ class CallbackQueue:
         return callback
 
     def delete_callback(self, message: messages.DeleteCallback, time_ns: Clock) -> bool:
-        key: object = message.key
-        if key is None:
-            # Pop would take the head.
-            raise InvalidValue("DeleteCallback.key", "a callback's id", "None")
+        text(message, "key")  # for None, pop would take the head
         return self.pop(message, time_ns) is not None
 
     def fetch(self, message: messages.Fetch, time_ns: Clock) -> Callback | None:
@@ -222,7 +218,7 @@ class CallbackQueue:
             for row in self.rows.values():
                 return row[0]
             return None
-        number = self.keys.get(key)
+        number = self.keys.get(key if key.__class__ is str else text(message, "key"))
         return None if number is None else self.rows[number][0]
 
     def update_phase(self, message: messages.UpdatePhase, time_ns: Clock) -> Callback:
@@ -231,7 +227,8 @@ class CallbackQueue:
         endpoint = self.terms[0]
         if phase not in endpoint.phases:
             raise UnknownPhase(endpoint.id, phase, endpoint.phases)
-        number = self.keys.get(key)
+        known: object = key
+        number = None if known is None else self.keys.get(text(message, "key"))
         if number is None:
             raise CallbackNotFound(endpoint.id, key)
         callback, expires_at, until = self.rows[number]
@@ -252,7 +249,7 @@ class CallbackQueue:
     def count(self, message: messages.Count, time_ns: Clock) -> int:
         self._begin(time_ns)
         phase = message.phase
-        return len(self.rows) if phase is None else len(self._filter(phase))
+        return len(self.rows) if phase is None else len(self._filter(text(message, "phase")))
 
     def fetch_slice(self, message: messages.FetchSlice, time_ns: Clock) -> list[Callback]:
         self._begin(time_ns)
@@ -416,7 +413,7 @@ class CallbackQueue:
         offset = min(natural(f"{name}.offset", offset), len(rows))
         limit = min(natural(f"{name}.limit", limit), len(rows))
         if phase is not None:
-            index = self._filter(phase)
+            index = self._filter(text(message, "phase"))
             return index.slice_reverse(offset, limit) if reverse else index.slice(offset, limit)
         numbers: Iterable[int] = reversed(rows) if reverse else rows
         return list(islice(numbers, offset, offset + limit))

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pollin_actors.backends.callback_queue import CallbackQueue, OneAtATime
-from pollin_actors.backends.checks import natural
+from pollin_actors.backends.checks import endpoint_of, natural, text
 from pollin_actors.errors import (
     BackendUnavailable,
     EndpointExists,
@@ -133,9 +133,12 @@ class MemoryBackend:
         operation = self._queue_operations.get(type(message))
         if operation is None:
             return self._other(message)
-        queue = self._queues.get(message.endpoint_id)
+        endpoint_id = message.endpoint_id
+        if endpoint_id.__class__ is not str:
+            text(message, "endpoint_id")
+        queue = self._queues.get(endpoint_id)
         if queue is None:
-            raise EndpointNotFound(message.endpoint_id)
+            raise EndpointNotFound(endpoint_id)
         return queue.guard.run(operation, queue, message, self._time_ns)
 
     def _other(self, message: Any) -> Any:
@@ -154,11 +157,11 @@ class MemoryBackend:
         return [queue.endpoint for queue in list(self._queues.values()) if not queue.deleted]
 
     def _find(self, message: FindEndpoint) -> Endpoint | None:
-        queue = self._queues.get(message.endpoint_id)
+        queue = self._queues.get(text(message, "endpoint_id"))
         return None if queue is None or queue.deleted else queue.endpoint
 
     def _create(self, message: CreateEndpoint) -> Endpoint:
-        return self._guard.run(self._insert, message.endpoint)
+        return self._guard.run(self._insert, endpoint_of(message))
 
     def _insert(self, endpoint: Endpoint) -> Endpoint:
         queue = self._queues.get(endpoint.id)
@@ -171,14 +174,14 @@ class MemoryBackend:
         return endpoint
 
     def _update(self, message: UpdateEndpoint) -> Endpoint:
-        endpoint_id = message.endpoint.id
+        endpoint_id = endpoint_of(message).id
         queue = self._queues.get(endpoint_id)
         if queue is None:
             raise EndpointNotFound(endpoint_id)
         return queue.guard.run(queue.update_endpoint, message, self._time_ns)
 
     def _delete(self, message: DeleteEndpoint) -> bool:
-        queue = self._queues.get(message.endpoint_id)
+        queue = self._queues.get(text(message, "endpoint_id"))
         if queue is None:
             return False
         # One guard after the other, never both at once: there is no order to get wrong.

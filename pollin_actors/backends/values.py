@@ -13,15 +13,17 @@ from typing import Any, TypeAlias
 from pollin_actors.errors import InvalidValue
 from pollin_actors.resources import Request
 
-__all__ = ["Stored", "decode", "encode", "tagged", "untagged"]
+__all__ = ["DEPTH", "Stored", "decode", "encode", "tagged", "untagged"]
 
-Stored: TypeAlias = "tuple[int, str | None, bytes]"
+Stored: TypeAlias = "tuple[int, bytes | None, bytes]"
 """Which kind of value it is, the headers if it is a Request, and its bytes."""
 
 _REQUEST, _BYTES, _JSON = range(3)
 
-# Escapes everything beyond ASCII, so that lone surrogates are kept too.
-_dump = json.JSONEncoder(separators=(",", ":")).encode
+DEPTH = 64
+"""How often values may be nested."""
+
+_dump = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _load = json.JSONDecoder().decode
 
 # A dict with this one key stands for what JSON has no notation for.
@@ -40,50 +42,66 @@ def encode(value: Any) -> Stored:
     """
     kind = type(value)
     if kind is Request:
-        return _REQUEST, _dump(value.headers), value.body
+        return _REQUEST, _bytes(value.headers), value.body
     if kind is bytes:
         return _BYTES, None, value
     try:
-        return _JSON, None, _dump(tagged(value)).encode("ascii")
-    except RecursionError:
-        got = "one nested too deeply, or in itself"
+        return _JSON, None, _bytes(tagged(value))
+    except InvalidValue:
+        raise
     except ValueError:
-        got = "an int of too many digits"
-    raise InvalidValue("Callback.request", _EXPECTED, got) from None
+        raise InvalidValue("Callback.request", _EXPECTED, "an int of too many digits") from None
 
 
 def decode(stored: Stored) -> Any:
     """What was given to :func:`encode`."""
     kind, headers, body = stored
     if kind == _REQUEST:
-        return Request(tuple(_load(headers or "")), body)
+        return Request(tuple(_read(headers or b"")), body)
     if kind == _BYTES:
         return body
-    return untagged(_load(body.decode("ascii")))
+    return untagged(_read(body))
 
 
-def tagged(value: Any) -> Any:
+def _bytes(value: Any) -> bytes:
+    # Not as escapes: those of two lone surrogates would be read as one character.
+    return _dump(value).encode("utf-8", "surrogatepass")
+
+
+def _read(stored: bytes) -> Any:
+    return _load(stored.decode("utf-8", "surrogatepass"))
+
+
+def tagged(value: Any, depth: int = DEPTH) -> Any:
     """The value made of what JSON has.
 
+    Arguments:
+        value: what is to be stored.
+        depth: how often it may be nested at most: whoever reads it may have little stack left.
+
     Raises:
-        InvalidValue: it is, or holds, something of a type that cannot be stored.
-        RecursionError: it is nested too deeply, or in itself.
+        InvalidValue: it is, or holds, something of a type that cannot be stored; or it is nested
+            too deeply.
     """
     kind = type(value)
     if value is None or kind in (bool, int, str):
         return value
     if kind is float:
         return value if isfinite(value) else {_TAG: ["float", str(value)]}
-    if kind is list:
-        return [tagged(item) for item in value]
-    if kind is dict:
-        if _TAG not in value and all(type(key) is str for key in value):
-            return {key: tagged(item) for key, item in value.items()}
-        return {_TAG: ["dict", [[tagged(key), tagged(item)] for key, item in value.items()]]}
-    if kind is tuple:
-        return {_TAG: ["tuple", [tagged(item) for item in value]]}
     if kind is bytes:
         return {_TAG: ["bytes", b64encode(value).decode("ascii")]}
+    if depth == 0:
+        raise InvalidValue("Callback.request", f"at most {DEPTH} levels of nesting", "more")
+    less = depth - 1
+    if kind is list:
+        return [tagged(item, less) for item in value]
+    if kind is dict:
+        if _TAG not in value and all(type(key) is str for key in value):
+            return {key: tagged(item, less) for key, item in value.items()}
+        pairs = [[tagged(key, less), tagged(item, less)] for key, item in value.items()]
+        return {_TAG: ["dict", pairs]}
+    if kind is tuple:
+        return {_TAG: ["tuple", [tagged(item, less) for item in value]]}
     got = f"a {kind.__module__}.{kind.__qualname__}"
     raise InvalidValue("Callback.request", _EXPECTED, got, "convert it before pushing it")
 

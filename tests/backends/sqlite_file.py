@@ -12,19 +12,27 @@ def check_file(path: Path) -> None:
     """Assert that the file is sound, and that what is derived in it agrees with the callbacks."""
     connection = sqlite3.connect(path)
     try:
+        live = "queue NOT IN (SELECT number FROM queues WHERE dropped)"
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         queued = connection.execute(
-            "SELECT endpoint, phase, count(*) FROM callbacks GROUP BY endpoint, phase "
-            "ORDER BY endpoint, phase"
+            f"SELECT queue, phase, count(*) FROM callbacks WHERE {live} GROUP BY queue, phase "
+            "ORDER BY queue, phase"
         ).fetchall()
         counts = connection.execute(
-            "SELECT endpoint, phase, queued FROM counts WHERE queued != 0 ORDER BY endpoint, phase"
+            "SELECT queue, phase, queued FROM counts WHERE queued != 0 ORDER BY queue, phase"
         ).fetchall()
         assert counts == queued
-        rows = "SELECT endpoint, id, position FROM callbacks ORDER BY position"
-        ids = "SELECT endpoint, id, position FROM ids WHERE position IS NOT NULL ORDER BY position"
+        rows = f"SELECT queue, id, position FROM callbacks WHERE {live} ORDER BY position"
+        ids = (
+            "SELECT queue, id, position FROM ids "
+            f"WHERE position IS NOT NULL AND {live} ORDER BY position"
+        )
         assert connection.execute(ids).fetchall() == connection.execute(rows).fetchall()
-        lost = "SELECT endpoint FROM callbacks EXCEPT SELECT number FROM endpoints"
-        assert connection.execute(lost).fetchall() == []
+        queues = "SELECT number FROM queues WHERE NOT dropped ORDER BY number"
+        used = "SELECT queue FROM endpoints ORDER BY queue"
+        assert connection.execute(used).fetchall() == connection.execute(queues).fetchall()
+        for table in ("callbacks", "ids", "counts"):
+            lost = f"SELECT queue FROM {table} EXCEPT SELECT number FROM queues"
+            assert connection.execute(lost).fetchall() == []
     finally:
         connection.close()

@@ -24,7 +24,14 @@ from pollin_actors.backends.sqlite import SqliteBackend
 from pollin_actors.backends.sqlite.operations import Operations
 from pollin_actors.backends.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from pollin_actors.backends.sqlite.writer import Job
-from pollin_actors.errors import BackendUnavailable, InvalidValue, WrongSecret
+from pollin_actors.backends.values import DEPTH
+from pollin_actors.errors import (
+    BackendUnavailable,
+    EndpointNotFound,
+    InvalidValue,
+    UnknownPhase,
+    WrongSecret,
+)
 from pollin_actors.messages import Count, CreateEndpoint, Fetch, IndexEndpoints, Pop, Push, Sweep
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.simulation import Simulation
@@ -459,7 +466,17 @@ class TestWriter:
 class TestValues:
     @pytest.mark.parametrize(
         "value",
-        [(1, (b"x", None)), {1: "a", (2,): b""}, {"$": 1}, [{"$": ["tuple", []]}], float("inf")],
+        [
+            (1, (b"x", None)),
+            {1: "a", (2,): b""},
+            {"$": 1},
+            [{"$": ["tuple", []]}],
+            float("inf"),
+            # Two code points each, that UTF-16 would make one of.
+            "\ud83d\ude00",
+            {"\ud83d\ude00": 1, "\U0001f600": 2},
+            Request([("a", "\ud83d\ude00\x00")], b""),
+        ],
     )
     def test_come_back(self, inbox: Inbox, value: Any) -> None:
         inbox.do(Push("e", Callback.new(value), None, True))
@@ -474,14 +491,41 @@ class TestValues:
         ids=lambda value: type(value).__name__,
     )
     def test_of_other_types_are_refused(self, inbox: Inbox, value: Any) -> None:
-        with pytest.raises(InvalidValue, match=r"^Callback\.request"):
+        got = "digits" if isinstance(value, int) else "got a "
+        with pytest.raises(InvalidValue, match=rf"^Callback\.request: .*{got}"):
             inbox.push("a", value)
+        assert inbox.do(Count("e")) == 0
+
+    def test_are_nested_as_deeply_as_any_reader_can_read(self, inbox: Inbox) -> None:
+        """What is deeper is refused at once: acknowledged, it might never be popped."""
+        value: Any = 1
+        for _ in range(DEPTH):
+            value = {1: value}
+        inbox.push("a", value)
+        with pytest.raises(InvalidValue, match="levels of nesting"):
+            inbox.push("b", [value])  # type: ignore[arg-type]
         circle: list[Any] = []
         circle.append(circle)
-        with pytest.raises(InvalidValue, match="in itself"):
-            inbox.push("a", circle)  # type: ignore[arg-type]
+        with pytest.raises(InvalidValue, match="levels of nesting"):
+            inbox.push("b", circle)  # type: ignore[arg-type]
 
+        def far_down(frames: int) -> Any:
+            return far_down(frames - 1) if frames else inbox.do(Pop("e")).request
+
+        assert far_down(500) == value
         assert inbox.do(Count("e")) == 0
+
+    def test_are_refused_only_to_who_may_push(self, inbox: Inbox) -> None:
+        inbox.push("a")
+        for message, expected in [
+            (Push("e", Callback.new(object()), "wrong"), WrongSecret),
+            (Push("f", Callback.new(object()), None, True), EndpointNotFound),
+            (Push("e", Callback.new(object(), phase="gone"), None, True), UnknownPhase),
+            (Push("e", Callback.new(object()), None, True), InvalidValue),
+        ]:
+            with pytest.raises(expected):
+                inbox.do(message)
+        assert inbox.push("a", object()) == "duplicate"  # type: ignore[arg-type]
 
     def test_out_of_range_are_refused(self, inbox: Inbox) -> None:
         with pytest.raises(InvalidValue, match=r"Callback\.created_at"):

@@ -62,9 +62,9 @@ def test_nobody_commits_on_an_event_loop(
     threads: list[threading.Thread] = []
     commit = Writer._commit
 
-    def spy(self: Writer, group: Any, patient: bool) -> None:
+    def spy(self: Writer, *args: Any) -> None:
         threads.append(threading.current_thread())
-        commit(self, group, patient)
+        commit(self, *args)
 
     monkeypatch.setattr(Writer, "_commit", spy)
 

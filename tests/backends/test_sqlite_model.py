@@ -30,7 +30,7 @@ class SqliteMachine(QueueMachine):
     def remembers_the_same(self) -> None:
         connection = sqlite3.connect(self.path)
         try:
-            query = "SELECT id FROM ids WHERE until > ?"
+            query = "SELECT ids.id FROM ids JOIN endpoints USING (queue) WHERE until > ?"
             remembered = {id for (id,) in connection.execute(query, (self.now,))}
         finally:
             connection.close()

@@ -56,7 +56,7 @@ def raw(path: Path, durability: Durability, per_commit: int) -> Callable[[int], 
     """Execute what the backend executes for pushes; the statements are recorded from itself."""
     connection: Any = connect(str(path), durability, 5.0)
     recorded = Recorded(connection)
-    operations = Operations(recorded, time.time_ns)  # type: ignore[arg-type]
+    operations = Operations(recorded, time.time_ns, str(path))  # type: ignore[arg-type]
     operations.create(CreateEndpoint(Endpoint.new(id="e")), None)
     operations.begun()
     stored = encode(REQUEST)

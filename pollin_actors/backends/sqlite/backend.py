@@ -10,8 +10,9 @@ from math import isfinite
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
-from pollin_actors.backends.sqlite.operations import LARGEST, OPERATIONS
+from pollin_actors.backends.sqlite.operations import OPERATIONS
 from pollin_actors.backends.sqlite.schema import Durability, connect
+from pollin_actors.backends.sqlite.statements import LARGEST
 from pollin_actors.backends.sqlite.writer import Job, Writer, not_open
 from pollin_actors.backends.values import Stored, encode
 from pollin_actors.errors import InvalidValue
@@ -50,7 +51,7 @@ class SqliteBackend:
         durability: Durability = "full",
         busy_timeout: float = 5.0,
     ) -> None:
-        self._path = os.fspath(path)
+        self._path = os.fsdecode(path)
         if not self._path or self._path == ":memory:" or "\0" in self._path:
             raise InvalidValue("SqliteBackend.path", "the path of a file", "none", _IN_MEMORY)
         if durability not in ("full", "normal"):
@@ -130,7 +131,7 @@ class SqliteBackend:
 
         Raises:
             BackendUnavailable: the backend is not open.
-            InvalidValue: it is no message, or a callback that cannot be stored.
+            InvalidValue: it is no message.
         """
         kind = type(message)
         operation = OPERATIONS.get(kind)
@@ -153,7 +154,11 @@ class SqliteBackend:
             self._writer = None
 
 
-def _stored(callback: Callback) -> Stored:
+def _stored(callback: Callback) -> Stored | InvalidValue:
+    """What is stored, or why it cannot be: that is said once it is known that he may push."""
     if callback.created_at > LARGEST:
-        raise InvalidValue("Callback.created_at", f"at most {LARGEST}", str(callback.created_at))
-    return encode(callback.request)
+        return InvalidValue("Callback.created_at", f"at most {LARGEST}", "more")
+    try:
+        return encode(callback.request)
+    except InvalidValue as error:
+        return error

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from pollin_actors.backends.sqlite.failures import busy
 from pollin_actors.errors import BackendUnavailable
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "Durability", "connect"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "Durability", "check_version", "connect"]
 
 Durability: TypeAlias = Literal["full", "normal"]
 
@@ -21,9 +21,14 @@ APPLICATION_ID = 0x506F6C6E
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
+        # Callbacks belong to a queue, and queues to endpoints: so a whole queue is taken away from
+        # its endpoint at once, however long it is, and removed bit by bit.
+        "CREATE TABLE queues (number INTEGER PRIMARY KEY AUTOINCREMENT, dropped INTEGER NOT NULL)",
+        "CREATE INDEX queues_dropped ON queues (number) WHERE dropped",
         """CREATE TABLE endpoints (
             number INTEGER PRIMARY KEY AUTOINCREMENT,
             id TEXT NOT NULL UNIQUE,
+            queue INTEGER NOT NULL,
             secret TEXT NOT NULL,
             phases TEXT NOT NULL,
             ttl INTEGER NOT NULL,
@@ -32,49 +37,49 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         """CREATE TABLE callbacks (
             position INTEGER PRIMARY KEY AUTOINCREMENT,
-            endpoint INTEGER NOT NULL,
+            queue INTEGER NOT NULL,
             id TEXT NOT NULL,
             phase TEXT NOT NULL,
             created_at INTEGER NOT NULL,
             expires_at INTEGER,
             kind INTEGER NOT NULL,
-            headers TEXT,
+            headers BLOB,
             body BLOB NOT NULL
         )""",
         # Both hold expires_at, so that what has expired is passed over without reading its row.
-        "CREATE INDEX callbacks_in_order ON callbacks (endpoint, position, expires_at)",
-        "CREATE INDEX callbacks_in_phase ON callbacks (endpoint, phase, position, expires_at)",
-        """CREATE INDEX callbacks_by_expiry ON callbacks (expires_at, endpoint, phase)
+        "CREATE INDEX callbacks_in_order ON callbacks (queue, position, expires_at)",
+        "CREATE INDEX callbacks_in_phase ON callbacks (queue, phase, position, expires_at)",
+        """CREATE INDEX callbacks_by_expiry ON callbacks (expires_at, queue, phase)
             WHERE expires_at IS NOT NULL""",
         # Queued ids have a position; the others are remembered until a time.
         """CREATE TABLE ids (
-            endpoint INTEGER NOT NULL,
+            queue INTEGER NOT NULL,
             id TEXT NOT NULL,
             position INTEGER,
             until INTEGER NOT NULL,
-            PRIMARY KEY (endpoint, id)
+            PRIMARY KEY (queue, id)
         ) WITHOUT ROWID""",
         "CREATE INDEX ids_by_until ON ids (until) WHERE position IS NULL",
         """CREATE TABLE counts (
-            endpoint INTEGER NOT NULL,
+            queue INTEGER NOT NULL,
             phase TEXT NOT NULL,
             queued INTEGER NOT NULL,
-            PRIMARY KEY (endpoint, phase)
+            PRIMARY KEY (queue, phase)
         ) WITHOUT ROWID""",
         """CREATE TRIGGER callback_added AFTER INSERT ON callbacks BEGIN
-            INSERT INTO counts (endpoint, phase, queued) VALUES (new.endpoint, new.phase, 1)
-                ON CONFLICT (endpoint, phase) DO UPDATE SET queued = queued + 1;
+            INSERT INTO counts (queue, phase, queued) VALUES (new.queue, new.phase, 1)
+                ON CONFLICT (queue, phase) DO UPDATE SET queued = queued + 1;
         END""",
         """CREATE TRIGGER callback_removed AFTER DELETE ON callbacks BEGIN
             UPDATE counts SET queued = queued - 1
-                WHERE endpoint = old.endpoint AND phase = old.phase;
-            UPDATE ids SET position = NULL WHERE endpoint = old.endpoint AND id = old.id;
+                WHERE queue = old.queue AND phase = old.phase;
+            UPDATE ids SET position = NULL WHERE queue = old.queue AND id = old.id;
         END""",
         """CREATE TRIGGER callback_moved AFTER UPDATE OF phase ON callbacks BEGIN
             UPDATE counts SET queued = queued - 1
-                WHERE endpoint = old.endpoint AND phase = old.phase;
-            INSERT INTO counts (endpoint, phase, queued) VALUES (new.endpoint, new.phase, 1)
-                ON CONFLICT (endpoint, phase) DO UPDATE SET queued = queued + 1;
+                WHERE queue = old.queue AND phase = old.phase;
+            INSERT INTO counts (queue, phase, queued) VALUES (new.queue, new.phase, 1)
+                ON CONFLICT (queue, phase) DO UPDATE SET queued = queued + 1;
         END""",
     ),
 )
@@ -175,7 +180,16 @@ def _migrate(connection: sqlite3.Connection, path: str) -> None:
 
 def _version(connection: sqlite3.Connection, path: str) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    check_version(version, path)
+    return int(version)
+
+
+def check_version(version: int, path: str) -> None:
+    """Raise if a file's schema is from a newer version of this package.
+
+    Raises:
+        BackendUnavailable: it is.
+    """
     if version > len(MIGRATIONS):
         reason = f"{path} has schema version {version}, and this version knows {len(MIGRATIONS)}"
         raise BackendUnavailable("sqlite", reason, "upgrade pollin-actors, or choose another file")
-    return int(version)

@@ -233,11 +233,11 @@ class Writer:
         if self._ended:
             return
         # One step, so that nobody can append meanwhile.
-        group = list(islice(self._waiting, GROUP))
+        group = [job for job in islice(self._waiting, GROUP) if job.future._outcome is None]
         self._begun = True
         if group:
             try:
-                self._commit(group, patient)
+                self._commit(group, patient, monotonic() + self._busy_timeout)
             except Exception as error:
                 # A defect of ours, or no memory: the thread lives on, and nobody waits for ever.
                 log.exception("backend.writer_failed", path=self._path)
@@ -259,8 +259,7 @@ class Writer:
         self._forget_answered()
         self._begun = False
 
-    def _commit(self, group: list[Job], patient: bool) -> None:
-        until = monotonic() + self._busy_timeout
+    def _commit(self, group: list[Job], patient: bool, until: float) -> None:
         while True:
             try:
                 connection = self._connection
@@ -281,7 +280,9 @@ class Writer:
                 if len(group) > 1 and committing is None and isolated(error):
                     # One of them is to blame, and only that one is to fail.
                     for job in group:
-                        self._commit([job], patient)
+                        self._commit([job], patient, until)
+                        if job.future._outcome is None:
+                            return  # somebody has the lock: the rest keeps its place behind it
                     return
                 for job in group:
                     job.future._settle(_failure(self._path, error))
@@ -315,7 +316,7 @@ class Writer:
             raise ForkedProcess
         connection = self._connect()
         self._file = _identity(self._path)
-        self._operations = Operations(connection, self._time_ns)
+        self._operations = Operations(connection, self._time_ns, self._path)
         self._connection = connection
         return connection
 
