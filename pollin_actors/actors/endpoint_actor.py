@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -166,9 +166,9 @@ class EndpointActor(Actor):
         if not isinstance(reply, ReplyFuture):
             action(reply)
             return
-        cell = self._cell
+        cell, once = self._cell, iter((True,))
         reply.add_done_callback(
-            lambda done: cell.mailbox.post_urgent(Answered(cell, done, action, failed))
+            lambda done: cell.mailbox.post_urgent(Answered(cell, done, action, failed, once))
         )
 
     # -- sweeping ----------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class EndpointActor(Actor):
         if isinstance(message, SweepDue):
             if message.cell is self._cell:
                 self._sweep()
-        elif isinstance(message, Answered) and message.cell is self._cell:
+        elif isinstance(message, Answered) and message.cell is self._cell and next(message.once, 0):
             try:
                 value = message.reply.get(timeout=0)
             except PollinError as error:
@@ -222,6 +222,8 @@ class Answered(NamedTuple):
     reply: ReplyFuture[Any]
     action: Callable[[Any], None]
     failed: Callable[[PollinError], None]
+    once: Iterator[bool]
+    """It may be told twice, if the first time was interrupted."""
 
 
 def _log(error: PollinError) -> None:

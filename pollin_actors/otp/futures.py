@@ -17,6 +17,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import pykka
@@ -24,7 +25,7 @@ import structlog
 
 from pollin_actors.otp.errors import AlreadySettled, DeadlineExceeded, OtpError
 from pollin_actors.otp.guard import Guard
-from pollin_actors.otp.last_words import log_exception
+from pollin_actors.otp.last_words import OWN, log_exception
 from pollin_actors.otp.waiting import Waiter, block_on
 
 if TYPE_CHECKING:
@@ -223,7 +224,8 @@ class ReplyFuture(pykka.Future[T]):
         """Call ``callback(self)`` once the future is settled; at once if it is already.
 
         It runs in the thread that settles, so it must be quick and must not wait. An exception
-        in it is logged (``future.callback_failed``) and goes no further.
+        in it is logged (``future.callback_failed``) and goes no further. One that an interrupt of
+        that thread cuts short is called again.
         """
         self._add_waiter(_CallbackWaiter(self, callback))
 
@@ -378,8 +380,9 @@ class DerivedFuture(ReplyFuture[T]):
                     source._add_waiter(_SourceWaiter(self))
 
     def _source_settled(self) -> None:
-        if self.done():
-            self._guard.run(self._finish)
+        # Who holds the guard computes already, and tells the waiters. It may wait for other work of
+        # the thread that settles: waiting for it here could never end.
+        if self.done() and self._guard.attempt(self._finish):
             self._fire()
 
 
@@ -410,8 +413,15 @@ class _CallbackWaiter:
         if next(self._once, False):
             try:
                 self._callback(self._future)
-            except Exception:
+            except OWN as error:
+                if not isinstance(error, Exception) and current_thread() is main_thread():
+                    self._once = iter((True,))  # a signal handler's: the main thread is to end
+                    raise
                 log_exception("future.callback_failed", callback=repr(self._callback))
+            except BaseException:
+                # Interrupted: whoever finishes the work tells it again.
+                self._once = iter((True,))
+                raise
 
 
 class _SourceWaiter:

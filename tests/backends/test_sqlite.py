@@ -340,10 +340,14 @@ class TestFailures:
         def broken(operations: Operations) -> None:
             raise MemoryError
 
+        told = threading.Event()
         with monkeypatch.context() as patch:
             patch.setattr(Operations, "begun", broken)
+            future = inbox.backend.execute(Push("e", Callback.new(b"", id="a"), None, True))
+            future.add_done_callback(lambda _: told.set())
+            assert told.wait(60)
             with pytest.raises(BackendUnavailable, match="MemoryError"):
-                inbox.push("a")
+                future.get()
         assert inbox.push("a") == "queued"
 
 

@@ -18,6 +18,7 @@ from pollin_actors.backends.values import Stored, encode
 from pollin_actors.errors import InvalidValue
 from pollin_actors.messages import Push
 from pollin_actors.otp.futures import ReplyFuture
+from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.waiting import simulated_scheduler
 from pollin_actors.resources import Callback
 
@@ -38,7 +39,7 @@ class SqliteBackend:
         durability: ``"full"`` waits for the disk at each commit: a power cut loses nothing that
             was acknowledged. ``"normal"`` does not: a power cut can lose the last moments before
             it, also what was acknowledged then; a crash of the process loses nothing.
-        busy_timeout: seconds that a message waits at most for the lock of another process.
+        busy_timeout: seconds that a transaction waits at most for the lock of another process.
 
     Raises:
         InvalidValue: an argument has a value that it cannot have.
@@ -61,6 +62,7 @@ class SqliteBackend:
         self._durability = durability
         self._busy_timeout = busy_timeout
         self._writer: Writer | None = None
+        self._guard = Guard()
 
     @classmethod
     def from_url(cls, url: str, /) -> SqliteBackend:
@@ -113,13 +115,18 @@ class SqliteBackend:
             BackendUnavailable: the file cannot be used, is another program's, or comes from a
                 newer version; the latter two are left untouched.
         """
+        self._guard.run(self._open, time_ns)
+
+    def _open(self, time_ns: Callable[[], int]) -> None:
         if self._writer is not None:
             return
+        # From here on it is this file, also if the process goes into another folder.
+        path = os.path.abspath(self._path)
         self._writer = Writer(
-            self._path,
+            path,
             cast(
                 "Callable[[], sqlite3.Connection]",
-                partial(connect, self._path, self._durability, self._busy_timeout),
+                partial(connect, path, self._durability, self._busy_timeout),
             ),
             time_ns,
             self._busy_timeout,
@@ -151,7 +158,8 @@ class SqliteBackend:
         writer = self._writer
         if writer is not None:
             writer.close()
-            self._writer = None
+            if self._writer is writer:  # it may have been closed and opened elsewhere
+                self._writer = None
 
 
 def _stored(callback: Callback) -> Stored | InvalidValue:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
-from pollin_actors.errors import BackendUnavailable
+from pollin_actors.errors import BackendUnavailable, PollinError
 
-__all__ = ["HalfDone", "busy", "isolated", "survives", "unavailable"]
+__all__ = ["HalfDone", "busy", "isolated", "read_only", "survives", "unavailable"]
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 # Errors of one statement, which says nothing about the next one on the same connection.
@@ -46,10 +46,15 @@ def busy(error: BaseException) -> bool:
     return _code(error) in _BUSY
 
 
+def read_only(error: BaseException) -> bool:
+    """Whether the file cannot be changed, though it may be read."""
+    return _code(error) == sqlite3.SQLITE_READONLY
+
+
 def isolated(error: BaseException) -> bool:
     """Whether the error may be about one message only, and others would succeed."""
     code = _code(error)
-    return code in _OF_ONE if code is not None else not isinstance(error, OSError)
+    return code in _OF_ONE if code is not None else not isinstance(error, OSError | PollinError)
 
 
 def survives(error: BaseException) -> bool:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["OPERATIONS", "READS", "Operations"]
 
 # What reading a row raises that this package has not written.
-_DAMAGE = (LookupError, TypeError, ValueError, RecursionError)
+_DAMAGE = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
 
 _PURGE_EVERY = 64
 # Rows of a dropped queue that a sweep removes: some tens of milliseconds.

@@ -9,16 +9,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import structlog
 
 from pollin_actors.backends.sqlite.failures import (
     HalfDone,
     busy,
     isolated,
+    read_only,
     survives,
     unavailable,
 )
@@ -27,6 +25,7 @@ from pollin_actors.errors import BackendUnavailable, ForkedProcess, PollinError
 from pollin_actors.otp.errors import CallCycle
 from pollin_actors.otp.futures import Outcome, ReplyFuture
 from pollin_actors.otp.guard import Guard
+from pollin_actors.otp.last_words import log_exception
 
 if TYPE_CHECKING:
     from pollin_actors.otp.runtime import Scheduler
@@ -41,7 +40,10 @@ GROUP = 512
 LEAST_HELP_S = 0.1
 MOST_HELP = 8
 
-log = structlog.get_logger("pollin_actors")
+# What a helper judges; anything else goes to who waits, and the writer's own thread tries again.
+_JUDGED = (sqlite3.Error, PollinError, HalfDone)
+
+_REMOVED = "put it back, or close the backend and open it to begin with an empty one"
 
 
 def not_open() -> BackendUnavailable:
@@ -93,7 +95,7 @@ class Writer:
         self._scheduler = scheduler
         self._connection: sqlite3.Connection | None = None
         self._operations: Operations
-        self._file = (0, 0)
+        self._file: tuple[int, int] | None = None
         # Only who holds the token takes from it, and only what is answered.
         self._waiting: deque[Job] = deque()
         self._token = Guard()
@@ -101,7 +103,7 @@ class Writer:
         self._begun = False
         # A group whose outcomes hold as soon as its transaction is committed.
         self._committing: tuple[list[Job], list[Outcome]] | None = None
-        self._closing = self._ended = self._forked = False
+        self._closing = self._ended = self._refused = self._forked = False
         self._thread: threading.Thread | None = None
         try:
             self._open()
@@ -130,13 +132,18 @@ class Writer:
             raise ForkedProcess
         if self._scheduler is None:
             job.future._help = self.help
-        self._waiting.append(job)
-        if self._ended:
-            self._token.run(self._refuse_rest)
-        elif self._scheduler is not None:
-            self._scheduler.submit(self)
-        elif not self._begun:
-            self._ring()  # else who is at work looks again afterwards
+        try:
+            self._waiting.append(job)
+            if self._ended:
+                self._token.run(self._refuse_rest)
+            elif self._scheduler is not None:
+                self._scheduler.submit(self)
+            elif not self._begun:
+                self._ring()  # else who is at work looks again afterwards
+        except BaseException:
+            if self._scheduler is None:
+                self._ring()  # it may wait already, and is to be answered soon
+            raise
 
     def help(self, timeout: float | None) -> None:
         """Commit what waits, unless somebody does already: for a thread that would only wait.
@@ -146,13 +153,16 @@ class Writer:
 
         Raises:
             CallCycle: this thread is in the middle of it: a signal handler or callback asks.
+            ForkedProcess: the message was sent in another process, before a fork.
         """
         if self._token.is_held():
             raise CallCycle(
                 f"this thread is {self.label} at the moment and cannot wait for its answer; "
                 f"leave the future, or hand the call to another thread"
             )
-        if self._forked or (timeout is not None and timeout < LEAST_HELP_S):
+        if self._forked:
+            raise ForkedProcess
+        if timeout is not None and timeout < LEAST_HELP_S:
             return
         if len(self._waiting) > MOST_HELP:
             return
@@ -166,11 +176,16 @@ class Writer:
             raise
 
     def close(self) -> None:
-        """Finish what was submitted, then let go of the file. Closing twice does nothing."""
+        """Finish what was submitted, then let go of the file. Closing twice does nothing.
+
+        In the middle of a commit, in a signal handler for one, it does not wait: the file is let
+        go of once that commit is done.
+        """
         self._closing = True
         if self._thread is not None:
             self._ring()
-            self._thread.join()
+            if not self._token.is_held():
+                self._thread.join()
         elif not self._ended:
             self.run()
             self._token.run(self._end)
@@ -193,8 +208,12 @@ class Writer:
                     at_work = self._token.attempt(self._work, True)
                 except BaseException:
                     # SystemExit in somebody's callback, for one: others still wait.
-                    log.exception("backend.writer_failed", path=self._path)
-        self._token.run(self._end)
+                    log_exception("backend.writer_failed", path=self._path)
+        while not self._refused:
+            try:
+                self._token.run(self._end)
+            except BaseException:
+                log_exception("backend.writer_failed", path=self._path)
 
     def run(self, turns: int = GROUP, *, foreign: bool = False, executor: object = None) -> None:
         """In simulated runs: commit what waits."""
@@ -213,16 +232,20 @@ class Writer:
         # Who submits from now on sees this, and refuses itself what came too late.
         self._ended = True
         self._refuse_rest()
+        self._refused = True
 
     def _refuse_rest(self) -> None:
-        for job in tuple(self._waiting):
-            job.future._fail(not_open())
-        self._forget_answered()
+        # A callback may submit more, and is refused in here.
+        with suppress(IndexError):
+            while True:
+                self._waiting[0].future._fail(not_open())
+                self._forget_answered()
 
     def _forget_answered(self) -> None:
         waiting = self._waiting
-        while waiting and waiting[0].future._outcome is not None:
-            waiting.popleft()
+        with suppress(IndexError):
+            while waiting[0].future._outcome is not None:
+                waiting.popleft()
 
     # -- one group ---------------------------------------------------------------------------------
 
@@ -232,15 +255,19 @@ class Writer:
             self._recover()
         if self._ended:
             return
-        # One step, so that nobody can append meanwhile.
-        group = [job for job in islice(self._waiting, GROUP) if job.future._outcome is None]
+        # By number, because an iterator does not bear that others append; only we take away.
+        waiting = self._waiting
+        jobs = [waiting[number] for number in range(min(len(waiting), GROUP))]
+        group = [job for job in jobs if job.future._outcome is None]
         self._begun = True
         if group:
             try:
                 self._commit(group, patient, monotonic() + self._busy_timeout)
             except Exception as error:
+                if not patient:
+                    raise
                 # A defect of ours, or no memory: the thread lives on, and nobody waits for ever.
-                log.exception("backend.writer_failed", path=self._path)
+                log_exception("backend.writer_failed", path=self._path)
                 self._recover()
                 for job in group:
                     job.future._fail(unavailable(self._path, error))
@@ -260,15 +287,24 @@ class Writer:
         self._begun = False
 
     def _commit(self, group: list[Job], patient: bool, until: float) -> None:
+        reads = all(job.run in READS for job in group)
         while True:
             try:
                 connection = self._connection
-                if connection is None:
+                if connection is None or (not reads and self._is_replaced()):
+                    if not patient:
+                        return  # that may take its time
+                    self._drop()
                     connection = self._open()
+                connection.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
                 outcomes = self._execute(connection, group)
                 self._committing = group, outcomes
                 connection.execute("COMMIT")
             except Exception as error:
+                if not patient and not isinstance(error, _JUDGED):
+                    # Perhaps a signal handler's, and perhaps after the commit. Who takes the token
+                    # next finishes what was begun; on the writer's thread no handler runs.
+                    raise
                 # First of all: it was not committed.
                 committing, self._committing = self._committing, None
                 self._undo(error)
@@ -284,11 +320,21 @@ class Writer:
                         if job.future._outcome is None:
                             return  # somebody has the lock: the rest keeps its place behind it
                     return
-                for job in group:
-                    job.future._settle(_failure(self._path, error))
-                return
+                outcomes = self._failures(group, error, patient, until)
+                self._committing = group, outcomes
             self._settle(group, outcomes)
             return
+
+    def _failures(
+        self, group: list[Job], error: Exception, patient: bool, until: float
+    ) -> list[Outcome]:
+        """The outcomes of a group that cannot be committed. What only reads is answered."""
+        failure = _failure(self._path, error)
+        reads = [job for job in group if job.run in READS]
+        if 0 < len(reads) < len(group) and (busy(error) or read_only(error)):
+            # Nothing was changed before them, so it does not matter that they come last.
+            self._commit(reads, patient, until)
+        return [failure] * len(group)
 
     def _settle(self, group: list[Job], outcomes: list[Outcome]) -> None:
         for job, outcome in zip(group, outcomes, strict=True):
@@ -297,8 +343,6 @@ class Writer:
 
     def _execute(self, connection: sqlite3.Connection, group: list[Job]) -> list[Outcome]:
         operations = self._operations
-        reads = all(job.run in READS for job in group)
-        connection.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
         operations.begun()
         outcomes: list[Outcome] = []
         for run, message, stored, _ in group:
@@ -311,9 +355,19 @@ class Writer:
                 outcomes.append((None, (type(error), error, error.__traceback__)))
         return outcomes
 
+    def _is_replaced(self) -> bool:
+        """Whether the file is not the one at its path any more: what is written would be lost."""
+        try:
+            return _identity(self._path) != self._file
+        except OSError:
+            return True
+
     def _open(self) -> sqlite3.Connection:
         if _open_at_fork and os.path.exists(self._path) and _identity(self._path) in _open_at_fork:
             raise ForkedProcess
+        # A file that was there once is never made anew: what it held was acknowledged.
+        if self._file is not None and not os.path.exists(self._path):
+            raise BackendUnavailable("sqlite", f"{self._path} was removed", _REMOVED)
         connection = self._connect()
         self._file = _identity(self._path)
         self._operations = Operations(connection, self._time_ns, self._path)
@@ -332,7 +386,11 @@ class Writer:
         except sqlite3.Error:
             usable = False
         if not usable:
-            self._connection = None
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
 
@@ -356,9 +414,11 @@ _open_at_fork: set[tuple[int, int]] = set()
 
 def _after_fork() -> None:
     for writer in tuple(_writers):
+        # Without a connection it may be opening or closing one at this moment.
+        if not writer._refused and writer._file is not None:
+            _open_at_fork.add(writer._file)
         if writer._connection is not None:
             _inherited.append(writer._connection)
-            _open_at_fork.add(writer._file)
             writer._connection = None
         writer._ended = writer._forked = True
         writer._thread = None
