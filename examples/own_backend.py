@@ -46,8 +46,14 @@ class Queue:
         if phase not in self.endpoint.phases:
             raise UnknownPhase(self.endpoint.id, phase, self.endpoint.phases)
 
-    def find(self, key: str | None) -> Row | None:
-        return next((row for row in self.rows if key in (None, row.callback.id)), None)
+    def find(self, key: str) -> Row | None:
+        return next((row for row in self.rows if row.callback.id == key), None)
+
+    def one(self, message: messages.Pop | messages.Fetch) -> Row | None:
+        """The row that the message names, or the oldest if it names none."""
+        if message.key is not None:
+            return self.find(text(message, "key"))
+        return self.rows[0] if self.rows else None
 
     def select(self, message: Any) -> list[Row]:
         offset = natural(message, "offset")
@@ -101,29 +107,33 @@ class ListBackend:
         return [queue.endpoint for queue in self._queues.values()]
 
     def _find(self, message: messages.FindEndpoint, now: int) -> Endpoint | None:
-        queue = self._queues.get(message.endpoint_id)
+        queue = self._queues.get(text(message, "endpoint_id"))
         return None if queue is None else queue.endpoint
 
     def _create(self, message: messages.CreateEndpoint, now: int) -> Endpoint:
-        endpoint = message.endpoint
+        endpoint = new_endpoint(message)
         if endpoint.id in self._queues:
             raise EndpointExists(endpoint.id)
         self._queues[endpoint.id] = Queue(endpoint)
         return endpoint
 
     def _update(self, message: messages.UpdateEndpoint, now: int) -> Endpoint:
-        self._queue(message.endpoint.id, now).endpoint = message.endpoint
-        return message.endpoint
+        endpoint = new_endpoint(message)
+        self._live(endpoint.id, now).endpoint = endpoint
+        return endpoint
 
     def _delete(self, message: messages.DeleteEndpoint, now: int) -> bool:
-        return self._queues.pop(message.endpoint_id, None) is not None
+        return self._queues.pop(text(message, "endpoint_id"), None) is not None
 
     def _check_ready(self, message: messages.CheckReady, now: int) -> None:
         """Lists are always ready."""
 
     # -- callbacks ---------------------------------------------------------------------------------
 
-    def _queue(self, endpoint_id: str, now: int) -> Queue:
+    def _queue(self, message: Any, now: int) -> Queue:
+        return self._live(text(message, "endpoint_id"), now)
+
+    def _live(self, endpoint_id: str, now: int) -> Queue:
         """The queue without what has expired: nothing else ever looks at a queue."""
         queue = self._queues.get(endpoint_id)
         if queue is None:
@@ -133,7 +143,7 @@ class ListBackend:
         return queue
 
     def _push(self, message: messages.Push, now: int) -> PushResult:
-        queue = self._queue(message.endpoint_id, now)
+        queue = self._queue(message, now)
         endpoint, callback = queue.endpoint, message.callback
         if not message.trusted and not endpoint.secret.matches(message.secret):
             raise WrongSecret(endpoint.id)
@@ -154,39 +164,42 @@ class ListBackend:
     _position = 0
 
     def _fetch(self, message: messages.Fetch, now: int) -> Callback | None:
-        row = self._queue(message.endpoint_id, now).find(message.key)
+        row = self._queue(message, now).one(message)
         return None if row is None else row.callback
 
     def _pop(self, message: messages.Pop, now: int) -> Callback | None:
-        queue = self._queue(message.endpoint_id, now)
-        row = queue.find(message.key)
+        queue = self._queue(message, now)
+        row = queue.one(message)
         if row is None:
             return None
         queue.rows.remove(row)
         return row.callback
 
     def _delete_callback(self, message: messages.DeleteCallback, now: int) -> bool:
-        if message.key is None:
-            raise InvalidValue("DeleteCallback.key", "a callback's id", "None")
-        return self._pop(messages.Pop(message.endpoint_id, message.key), now) is not None
+        queue = self._queue(message, now)
+        row = queue.find(text(message, "key"))
+        if row is None:
+            return False
+        queue.rows.remove(row)
+        return True
 
     def _fetch_slice(
         self, message: messages.FetchSlice | messages.FetchReverse, now: int
     ) -> list[Callback]:
-        rows = self._queue(message.endpoint_id, now).select(message)
+        rows = self._queue(message, now).select(message)
         return [row.callback for row in rows]
 
     def _pop_slice(self, message: messages.PopSlice, now: int) -> list[Callback]:
-        queue = self._queue(message.endpoint_id, now)
+        queue = self._queue(message, now)
         rows = queue.select(message)
         queue.rows = [row for row in queue.rows if row not in rows]
         return [row.callback for row in rows]
 
     def _count(self, message: messages.Count, now: int) -> int:
-        return len(self._queue(message.endpoint_id, now).in_phase(message.phase))
+        return len(self._queue(message, now).in_phase(message.phase))
 
     def _dump_page(self, message: messages.DumpPage, now: int) -> Page:
-        queue = self._queue(message.endpoint_id, now)
+        queue = self._queue(message, now)
         after = 0 if message.after is None else natural(message, "after")
         limit = natural(message, "limit", 1)
         rows = [row for row in queue.rows if row.position > after]
@@ -194,15 +207,17 @@ class ListBackend:
         return Page([row.callback for row in rows[:limit]], cursor)
 
     def _reset(self, message: messages.Reset, now: int) -> int:
-        queue = self._queue(message.endpoint_id, now)
+        queue = self._queue(message, now)
         count = len(queue.rows)
         queue.rows, queue.remembered = [], {}
         return count
 
     def _update_phase(self, message: messages.UpdatePhase, now: int) -> Callback:
-        queue = self._queue(message.endpoint_id, now)
+        queue = self._queue(message, now)
         queue.known(message.phase)
-        row = queue.find(message.key)
+        # Only Pop and Fetch take the oldest where no key is given.
+        key: str | None = message.key
+        row = None if key is None else queue.find(text(message, "key"))
         if row is None:
             raise CallbackNotFound(message.endpoint_id, message.key)
         row.callback = row.callback.with_phase(message.phase)
@@ -215,6 +230,24 @@ class ListBackend:
             queue.rows = [row for row in queue.rows if row not in due]
             left -= len(due)
         return limit - left
+
+
+def new_endpoint(message: messages.CreateEndpoint | messages.UpdateEndpoint) -> Endpoint:
+    """The endpoint in a message."""
+    value: object = message.endpoint
+    if not isinstance(value, Endpoint):
+        name = f"{type(message).__name__}.endpoint"
+        raise InvalidValue(name, "an Endpoint", f"a {type(value).__name__}")
+    return value
+
+
+def text(message: Any, field: str) -> str:
+    """The text in a field of a message."""
+    value = getattr(message, field)
+    if not isinstance(value, str):
+        name = f"{type(message).__name__}.{field}"
+        raise InvalidValue(name, "a str", f"a {type(value).__name__}")
+    return value
 
 
 def natural(message: Any, field: str, least: int = 0) -> int:

@@ -18,13 +18,23 @@ open yet. Where a store lives in one backend object, the class itself will do as
         path = folder / f"{next(numbers)}.db"
         return lambda: SqliteBackend(path)
 
-The checks for restarts are for backends that say ``durable``, those for two handles on one store
-for those that say ``shared``; with others they do nothing.
+The checks for restarts are for backends that say ``durable``, and so is whatever other checks
+expect to find after a backend was closed and opened again. The checks for two handles on one
+store are for those that say ``shared``. With other backends they do nothing.
 """
 
 from __future__ import annotations
 
-from pollin_actors.backends.conformance import endpoints, expiry, pushes, queues, stores
+from pollin_actors.backends.conformance import (
+    duplicates,
+    endpoints,
+    expiry,
+    ids,
+    phases,
+    pushes,
+    queues,
+    stores,
+)
 from pollin_actors.backends.conformance.probe import Check, NewBackend, NewStore
 
 __all__ = ["CHECKS", "Check", "NewBackend", "NewStore", "check_backend"]
@@ -32,7 +42,10 @@ __all__ = ["CHECKS", "Check", "NewBackend", "NewStore", "check_backend"]
 CHECKS: tuple[Check, ...] = (
     *endpoints.CHECKS,
     *pushes.CHECKS,
+    *duplicates.CHECKS,
+    *ids.CHECKS,
     *queues.CHECKS,
+    *phases.CHECKS,
     *expiry.CHECKS,
     *stores.CHECKS,
 )
@@ -43,11 +56,13 @@ def check_backend(new_store: NewStore) -> None:
     """Run every check, each on a store of its own.
 
     Raises:
-        AssertionError: the backend breaks a rule: which, what was expected and what came.
+        AssertionError: the backend breaks a rule: which, what was expected and what came. An
+            error that the backend raised where none was expected is its cause.
     """
     for check in CHECKS:
         try:
             check(new_store)
-        except AssertionError as error:
+        except Exception as error:
             rule = " ".join((check.__doc__ or "").split())
-            raise AssertionError(f"{check.__name__}: {rule} {error}") from error
+            what = str(error) if isinstance(error, AssertionError) else f"got {error!r}"
+            raise AssertionError(f"{check.__name__}: {rule} {what}") from error

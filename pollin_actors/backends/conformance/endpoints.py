@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from pollin_actors.backends.conformance.probe import Check, NewStore, Probe, expect, refuses
-from pollin_actors.errors import EndpointExists, EndpointNotFound, InvalidValue, UnknownPhase
+from pollin_actors.errors import (
+    EndpointExists,
+    EndpointNotFound,
+    InvalidValue,
+    UnknownPhase,
+    WrongSecret,
+)
 from pollin_actors.messages import (
     Count,
     CreateEndpoint,
@@ -91,6 +97,18 @@ def updates_keep_what_is_queued(new_store: NewStore) -> None:
         refuses(UnknownPhase, probe.do, gone)
 
 
+def a_changed_secret_counts_at_once(new_store: NewStore) -> None:
+    """After UpdateEndpoint the new secret counts, and the old one does not any more."""
+    with Probe(new_store) as probe:
+        probe.do(Push("orders", Callback.new(b"x", id="a"), "s"))
+        probe.do(UpdateEndpoint(probe.endpoint.replace(secret="t")))
+        old = Push("orders", Callback.new(b"x", id="b"), "s")
+        refuses(WrongSecret, probe.do, old)
+        new = Push("orders", Callback.new(b"x", id="c"), "t")
+        expect(probe.do(new).outcome, "queued", "the outcome with the new secret")
+        probe.holds("a c")
+
+
 def only_what_exists_is_updated(new_store: NewStore) -> None:
     """UpdateEndpoint of an unknown id raises EndpointNotFound and creates nothing."""
     with Probe(new_store) as probe:
@@ -151,6 +169,7 @@ CHECKS: tuple[Check, ...] = (
     endpoints_are_kept_exactly,
     endpoints_are_created_once,
     updates_keep_what_is_queued,
+    a_changed_secret_counts_at_once,
     only_what_exists_is_updated,
     deleting_removes_everything,
     an_endpoint_must_exist,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pollin_actors.backends.conformance.probe import (
     MS,
     SECOND,
@@ -86,31 +88,42 @@ def the_ttl_counts_from_the_push(new_store: NewStore) -> None:
         probe.holds("c")
 
 
-def sweeps_keep_to_their_limit(new_store: NewStore) -> None:
+def sweeps_remove_what_has_expired(new_store: NewStore) -> None:
     """Sweep removes what has expired in all endpoints, at most its limit, and says how many."""
     with Probe(new_store) as probe:
         probe.do(CreateEndpoint(probe.endpoint.replace(id="other")))
         probe.push("a", "b", "c")
-        probe.push("d", to="other")
+        probe.push("a", "b", to="other")
+        probe.do(UpdateEndpoint(probe.endpoint.replace(ttl=0)))
+        probe.push("d")
         expect(probe.do(Sweep()), 0, "a sweep before anything has expired")
         probe.now += SECOND
-        probe.push("e")
+        # Nothing but sweeps from here on: other operations may remove what has expired as well.
         swept = 0
         for limit in (0, 2, 2, 2, 10**30):
             number = probe.do(Sweep(limit))
             if not 0 <= number <= limit:
                 raise AssertionError(f"Sweep({limit}) answered {number}")
             swept += number
-        expect(swept <= 4, True, "no more are swept than had expired")
+        expect(swept, 5, "how many were swept")
         expect(probe.do(Sweep()), 0, "a sweep with nothing left to do")
-        probe.holds("e")
-        for value in (-1, True, 1.5, None):
-            refuses(InvalidValue, probe.do, Sweep(value))  # type: ignore[arg-type]
+        probe.holds("d")
+        expect(probe.push("a"), ["duplicate"], "the outcome of an id whose callback was swept")
+
+
+def odd_sweeps_are_refused(new_store: NewStore) -> None:
+    """The limit of a sweep must be an int, at least 0: InvalidValue names the field."""
+    odd: tuple[Any, ...] = (-1, True, 1.5, "1", None)
+    with Probe(new_store) as probe:
+        for value in odd:
+            error = refuses(InvalidValue, probe.do, Sweep(value))
+            expect(error.name, "Sweep.limit", f"the name in the error of {value!r}")
 
 
 CHECKS: tuple[Check, ...] = (
     expired_is_invisible_at_once,
     expired_has_no_phase,
     the_ttl_counts_from_the_push,
-    sweeps_keep_to_their_limit,
+    sweeps_remove_what_has_expired,
+    odd_sweeps_are_refused,
 )

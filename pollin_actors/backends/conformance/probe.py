@@ -6,12 +6,24 @@ import concurrent.futures
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
+import pykka
+
 from pollin_actors.backends.interface import Backend
 from pollin_actors.messages import Count, CreateEndpoint, FetchSlice, Push
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.resources import Callback, Endpoint
 
-__all__ = ["MS", "SECOND", "Check", "NewBackend", "NewStore", "Probe", "expect", "refuses"]
+__all__ = [
+    "MS",
+    "SECOND",
+    "Check",
+    "NewBackend",
+    "NewStore",
+    "Probe",
+    "answer",
+    "expect",
+    "refuses",
+]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -40,6 +52,22 @@ def refuses(error: type[E], act: Callable[..., object], *args: Any) -> E:
     except Exception as other:
         raise AssertionError(f"{what}: expected {error.__name__}, got {other!r}") from other
     raise AssertionError(f"{what}: expected {error.__name__}, got the reply {got!r}")
+
+
+def answer(reply: Any) -> Any:
+    """What ``execute`` returned, or what it holds once it is there if that is a future.
+
+    Raises:
+        AssertionError: it was given up, or is not there for a long time.
+    """
+    try:
+        if isinstance(reply, ReplyFuture):
+            return reply.get(timeout=WAIT_S)
+        if isinstance(reply, concurrent.futures.Future):
+            return reply.result(timeout=WAIT_S)
+    except (pykka.Timeout, TimeoutError, concurrent.futures.CancelledError) as error:
+        raise AssertionError(f"a future is not answered: {error!r}") from error
+    return reply
 
 
 class Probe:
@@ -73,12 +101,7 @@ class Probe:
 
     def do(self, message: Any, backend: Backend | None = None) -> Any:
         """The reply to a message, waited for if need be."""
-        reply = (self.backend if backend is None else backend).execute(message)
-        if isinstance(reply, ReplyFuture):
-            return reply.get(timeout=WAIT_S)
-        if isinstance(reply, concurrent.futures.Future):
-            return reply.result(timeout=WAIT_S)
-        return reply
+        return answer((self.backend if backend is None else backend).execute(message))
 
     def push(self, *ids: str, phase: str = "", to: str = "orders") -> list[str]:
         """Push callbacks of these ids; the outcomes."""

@@ -10,6 +10,7 @@ from pollin_actors.backends.conformance.probe import (
     Check,
     NewStore,
     Probe,
+    answer,
     expect,
     refuses,
 )
@@ -46,7 +47,10 @@ def backends_have_the_interface(new_store: NewStore) -> None:
 
 
 def closed_backends_refuse(new_store: NewStore) -> None:
-    """While it is not open, BackendUnavailable; closing twice does nothing; it can be reopened."""
+    """While it is not open, BackendUnavailable; closing twice does nothing; it can be reopened.
+
+    If it is durable, everything is there again then; others may have forgotten it.
+    """
     with Probe(new_store) as probe:
         backend = probe.backend
         probe.push("a")
@@ -55,7 +59,10 @@ def closed_backends_refuse(new_store: NewStore) -> None:
         for message in (IndexEndpoints(), Pop("orders"), Sweep()):
             refuses(BackendUnavailable, probe.do, message)
         backend.open(lambda: probe.now)
-        probe.holds("a")
+        found = probe.do(IndexEndpoints())
+        if backend.durable:
+            expect(found, [probe.endpoint], "the endpoints after it was opened again")
+            probe.holds("a")
         new = probe.new_backend()
         refuses(BackendUnavailable, probe.do, IndexEndpoints(), new)
 
@@ -72,14 +79,19 @@ def ready_backends_say_so(new_store: NewStore) -> None:
 
 
 def closing_finishes_what_was_accepted(new_store: NewStore) -> None:
-    """What was sent before close() is answered, and is there after reopening."""
+    """What was sent before close() is answered; if durable, it is there after reopening."""
     with Probe(new_store) as probe:
         callbacks = [Callback.new(b"x", id=f"c{number}") for number in range(100)]
-        for callback in callbacks:
-            probe.backend.execute(Push("orders", callback, trusted=True))
+        execute = probe.backend.execute
+        replies = [execute(Push("orders", item, trusted=True)) for item in callbacks]
+        count = execute(Count("orders"))
         probe.backend.close()
-        probe.backend.open(lambda: probe.now)
-        probe.holds(" ".join(callback.id for callback in callbacks))
+        outcomes = [str(answer(reply).outcome) for reply in replies]
+        expect(outcomes, ["queued"] * 100, "the outcomes")
+        expect(answer(count), 100, "the count")
+        if probe.backend.durable:
+            probe.backend.open(lambda: probe.now)
+            probe.holds(" ".join(callback.id for callback in callbacks))
 
 
 def threads_share_a_backend(new_store: NewStore) -> None:
