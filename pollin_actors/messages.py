@@ -90,7 +90,8 @@ class Push(NamedTuple):
     within the endpoint's ``dedup_for``, adds nothing: the outcome is ``duplicate`` and the
     callback is the queued one if there is one, else the one pushed.
 
-    Errors, nothing stored: ``EndpointNotFound``, ``WrongSecret``, ``UnknownPhase``.
+    Errors, nothing stored, looked for in this order and before duplicates: ``EndpointNotFound``,
+    ``WrongSecret``, ``UnknownPhase``.
     """
 
     endpoint_id: str

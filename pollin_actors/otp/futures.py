@@ -97,9 +97,9 @@ class ReplyFuture(pykka.Future[T]):
             # a collection in between lets another thread's append move that.
             for waiter in list(waiters):
                 waiter.fire()
-                # Only then let go of: it may hold this future, and so keep a large answer alive
-                # until the garbage collector comes.
-                self._remove_waiter(waiter)
+            # Only then let go of: they may hold this future, and would keep a large answer alive
+            # until the garbage collector comes. Who was added meanwhile has fired itself.
+            waiters.clear()
 
     def set(self, value: T | None = None) -> None:
         """Settle with a value.

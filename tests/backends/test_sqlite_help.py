@@ -15,7 +15,7 @@ from typing import Any
 import pykka
 import pytest
 
-from pollin_actors.backends.sqlite import SqliteBackend
+from pollin_actors.backends.sqlite import SqliteBackend, writer
 from pollin_actors.backends.sqlite.writer import Writer
 from pollin_actors.messages import Count, CreateEndpoint, Pop, PopSlice, Push
 from pollin_actors.otp.errors import CallCycle
@@ -26,8 +26,13 @@ from tests.interrupts import interrupt_at_every_bytecode
 MODULES = ["pollin_actors.backends.sqlite", "pollin_actors.otp.guard", "pollin_actors.otp.futures"]
 
 
+WATCH = Writer._watch
+
+
 @pytest.fixture
-def backend(tmp_path: Path) -> Iterator[SqliteBackend]:
+def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqliteBackend]:
+    # The writer's own thread works only if it is woken.
+    monkeypatch.setattr(Writer, "_watch", lambda self: None)
     backend = SqliteBackend(tmp_path / "inbox.db", durability="normal")
     backend.open(time.time_ns)
     backend.execute(CreateEndpoint(Endpoint.new(["received"], 0, id="e"))).get()
@@ -159,3 +164,77 @@ def test_an_interrupt_anywhere_leaves_all_or_nothing(
         operation, check, prepare=prepare, modules=MODULES, error=error
     )
     assert times > 500
+
+
+class TestWatching:
+    """While those who wait do the work, the writer's own thread is not woken, but looks."""
+
+    def test_what_nobody_waits_for_is_done(
+        self, backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        watching, told = threading.Event(), threading.Event()
+
+        def watch(self: Writer) -> None:
+            head = self._head
+
+            def look() -> Any:
+                if self._watching:
+                    watching.set()
+                return head()
+
+            monkeypatch.setattr(self, "_head", look)
+            WATCH(self)
+
+        monkeypatch.setattr(Writer, "_watch", watch)
+        monkeypatch.setattr(writer, "WATCHES", 10**9)
+        assert backend._writer is not None
+        backend._writer._ring()  # for nothing, as if somebody had been quicker
+        assert watching.wait(60)
+        assert backend._writer._watching
+        with monkeypatch.context() as patch:
+            asleep(patch)
+            push(backend, "a").add_done_callback(lambda _: told.set())
+            assert told.wait(60)
+
+    def test_what_comes_at_the_last_moment_is_seen(
+        self, backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Sent when the last look is over, and without a ring, because it watches still."""
+        futures: list[Any] = []
+        told = threading.Event()
+
+        def watch(self: Writer) -> None:
+            def look() -> Any:
+                if not futures:
+                    assert self._watching
+                    futures.append(push(backend, "a"))
+                    futures[0].add_done_callback(lambda _: told.set())
+                return None
+
+            monkeypatch.setattr(self, "_head", look)
+            WATCH(self)
+            assert not self._watching
+
+        monkeypatch.setattr(Writer, "_watch", watch)
+        monkeypatch.setattr(writer, "WATCHES", 1)
+        assert backend._writer is not None
+        backend._writer._ring()
+        assert told.wait(60)
+        assert futures[0].get().outcome == "queued"
+
+    def test_closing_does_not_wait_for_it(
+        self, backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        watching = threading.Event()
+
+        def watch(self: Writer) -> None:
+            watching.set()
+            WATCH(self)
+
+        monkeypatch.setattr(Writer, "_watch", watch)
+        monkeypatch.setattr(writer, "WATCHES", 10**9)
+        monkeypatch.setattr(writer, "WATCH_S", 60.0)
+        assert backend._writer is not None
+        backend._writer._ring()
+        assert watching.wait(60)
+        backend.close()

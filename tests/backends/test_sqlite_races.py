@@ -50,6 +50,12 @@ class Shared:
         return self.backend._writer
 
 
+@pytest.fixture(autouse=True)
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer's own thread works only if it is woken."""
+    monkeypatch.setattr(Writer, "_watch", lambda writer: None)
+
+
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[Shared]:
     shared = Shared(tmp_path / "inbox.db")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pollin_actors import messages
 from pollin_actors.backends.checks import endpoint_of, natural, text
@@ -210,35 +210,47 @@ class Operations:
         elif phase not in endpoint.phases:
             raise UnknownPhase(endpoint_id, phase, endpoint.phases)
         now = self._time_ns()
-        position: int | None = None
-        known = self._execute(sql.KNOWN, (queue, key)).fetchone()
-        if known is not None:
-            position, until = known
-            if position is not None:
-                queued = self._find_row(queue, key, now)
-                if queued is not None:
-                    return PushResult(self._callback(queued), Outcome.DUPLICATE)
-            if until > now:
-                return PushResult(message.callback, Outcome.DUPLICATE)
-        if isinstance(stored, InvalidValue):
-            raise stored  # what cannot be stored is no news to who may not push
-        if position is not None:
-            self._remove(position)
+        if stored.__class__ is not tuple:
+            # What cannot be stored is no news to who may not push, nor if it is there already.
+            known = self._known_id(queue, message, now)
+            if known is not None:
+                return known
+            raise cast("InvalidValue", stored)
         expires_at = now + ttl_ns if ttl_ns else None
-        position = self._execute(
-            sql.ADD,
-            (queue, key, phase, callback.created_at, expires_at, *stored),
-        ).lastrowid
-        self._execute(
-            sql.REMEMBER,
-            (queue, key, position, now + dedup_ns if dedup_ns else 0),
-        )
+        until = now + dedup_ns if dedup_ns else 0
+        values = (queue, key, phase, callback.created_at, expires_at, until, *stored)
+        if not self._execute(sql.ADD, values).rowcount:
+            known = self._known_id(queue, message, now)
+            if known is not None:
+                return known
+            self._forget(queue, key)
+            self._execute(sql.ADD, values)
         self._until_purge -= 1
         if self._until_purge <= 0:
             # Twice as many as were pushed, so that what is due never piles up.
             self._until_purge = _PURGE_EVERY
             self._purge(now, 2 * _PURGE_EVERY)
         return PushResult(callback, Outcome.QUEUED)
+
+    def _known_id(self, queue: int, message: messages.Push, now: int) -> PushResult | None:
+        """The answer if the callback's id is queued or remembered."""
+        callback = message.callback
+        known = self._execute(sql.KNOWN, (queue, callback.id)).fetchone()
+        if known is None:
+            return None
+        position, until = known
+        if position is not None:
+            queued = self._find_row(queue, callback.id, now)
+            if queued is not None:
+                return PushResult(self._callback(queued), Outcome.DUPLICATE)
+        return PushResult(callback, Outcome.DUPLICATE) if until > now else None
+
+    def _forget(self, queue: int, key: str) -> None:
+        """Remove an id that is due, and its callback if that has expired and is not swept yet."""
+        ((position, _),) = self._execute(sql.KNOWN, (queue, key)).fetchall()
+        if position is not None:
+            self._remove(position)
+        self._execute(sql.FORGET, (queue, key))
 
     def _purge(self, now: int, limit: int) -> None:
         # One by one: SQLite would look for the pairs of a subquery by their first part only.

@@ -42,6 +42,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             phase TEXT NOT NULL,
             created_at INTEGER NOT NULL,
             expires_at INTEGER,
+            remembered_until INTEGER NOT NULL,
             kind INTEGER NOT NULL,
             headers BLOB,
             body BLOB NOT NULL
@@ -66,9 +67,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             queued INTEGER NOT NULL,
             PRIMARY KEY (queue, phase)
         ) WITHOUT ROWID""",
+        # Triggers, because each statement of its own costs as much again as what it does.
         """CREATE TRIGGER callback_added AFTER INSERT ON callbacks BEGIN
             INSERT INTO counts (queue, phase, queued) VALUES (new.queue, new.phase, 1)
                 ON CONFLICT (queue, phase) DO UPDATE SET queued = queued + 1;
+            INSERT INTO ids (queue, id, position, until)
+                VALUES (new.queue, new.id, new.position, new.remembered_until);
         END""",
         """CREATE TRIGGER callback_removed AFTER DELETE ON callbacks BEGIN
             UPDATE counts SET queued = queued - 1

@@ -43,11 +43,11 @@ QUEUE_OF = "SELECT queue FROM endpoints WHERE id = ?"
 SLICES = {(by, to): _slice(by, to) for by in (False, True) for to in ("ASC", "DESC")}
 
 KNOWN = "SELECT position, until FROM ids WHERE queue = ? AND id = ?"
-ADD = """INSERT INTO callbacks (queue, id, phase, created_at, expires_at, kind, headers, body)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-REMEMBER = """INSERT INTO ids (queue, id, position, until) VALUES (?, ?, ?, ?)
-    ON CONFLICT (queue, id) DO UPDATE
-    SET position = excluded.position, until = excluded.until"""
+# Adds nothing if the id is known; a trigger makes it known.
+ADD = """INSERT INTO callbacks
+    (queue, id, phase, created_at, expires_at, remembered_until, kind, headers, body)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+    WHERE NOT EXISTS (SELECT 1 FROM ids WHERE queue = ?1 AND id = ?2)"""
 REMOVE = "DELETE FROM callbacks WHERE position = ?"
 FORGET = "DELETE FROM ids WHERE queue = ? AND id = ?"
 CREATE = """INSERT INTO endpoints (secret, phases, ttl, created_at, dedup_for, queue, id)

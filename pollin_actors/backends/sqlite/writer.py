@@ -40,6 +40,10 @@ GROUP = 512
 LEAST_HELP_S = 0.1
 MOST_HELP = 8
 
+# While others work, the writer's own thread looks so often, and gives up after so many times.
+WATCH_S = 0.005
+WATCHES = 10
+
 # What a helper judges; anything else goes to who waits, and the writer's own thread tries again.
 _JUDGED = (sqlite3.Error, PollinError, HalfDone)
 
@@ -103,6 +107,9 @@ class Writer:
         self._begun = False
         # A group whose outcomes hold as soon as its transaction is committed.
         self._committing: tuple[list[Job], list[Outcome]] | None = None
+        # How often others have worked; whether the writer's thread looks by itself.
+        self._helped = 0
+        self._watching = False
         self._closing = self._ended = self._refused = self._forked = False
         self._thread: threading.Thread | None = None
         try:
@@ -138,8 +145,9 @@ class Writer:
                 self._token.run(self._refuse_rest)
             elif self._scheduler is not None:
                 self._scheduler.submit(self)
-            elif not self._begun:
-                self._ring()  # else who is at work looks again afterwards
+            # Who is at work looks again afterwards, and who watches looks often.
+            elif not self._begun and (not self._watching or len(self._waiting) > MOST_HELP):
+                self._ring()
         except BaseException:
             if self._scheduler is None:
                 self._ring()  # it may wait already, and is to be answered soon
@@ -167,7 +175,8 @@ class Writer:
         if len(self._waiting) > MOST_HELP:
             return
         try:
-            self._token.attempt(self._work, False)
+            if self._token.attempt(self._work, False):
+                self._helped += 1
             # What came meanwhile found somebody at work, and left the writer asleep.
             if self._waiting:
                 self._ring()
@@ -201,19 +210,48 @@ class Writer:
     def _serve(self) -> None:
         while not self._closing:
             self._bell.acquire()
-            # A helper that holds the token rings afterwards if more has come.
-            at_work = True
-            while at_work and self._waiting:
-                try:
-                    at_work = self._token.attempt(self._work, True)
-                except BaseException:
-                    # SystemExit in somebody's callback, for one: others still wait.
-                    log_exception("backend.writer_failed", path=self._path)
+            if not self._work_off():
+                # Others were quicker, and will be again.
+                self._watch()
+                self._work_off()
         while not self._refused:
             try:
                 self._token.run(self._end)
             except BaseException:
                 log_exception("backend.writer_failed", path=self._path)
+
+    def _work_off(self) -> bool:
+        """Commit what waits, and say whether there was anything to do."""
+        # A helper that holds the token rings afterwards if more has come.
+        worked = False
+        at_work = True
+        while at_work and self._waiting:
+            try:
+                at_work = self._token.attempt(self._work, True)
+                worked = worked or at_work
+            except BaseException:
+                # SystemExit in somebody's callback, for one: others still wait.
+                log_exception("backend.writer_failed", path=self._path)
+        return worked
+
+    def _watch(self) -> None:
+        """For as long as those who wait do the work themselves: to be woken for each message
+        would cost more than the message. What nobody has begun within a moment is done here."""
+        self._watching = True
+        idle = 0
+        while idle < WATCHES and not self._closing:
+            helped, head = self._helped, self._head()
+            if self._bell.acquire(timeout=WATCH_S) or (head and self._head() is head):
+                self._work_off()
+            idle = idle + 1 if self._helped == helped else 0
+        # Who submits rings again; what came before that is seen by who calls this.
+        self._watching = False
+
+    def _head(self) -> Job | None:
+        try:
+            return self._waiting[0]
+        except IndexError:
+            return None
 
     def run(self, turns: int = GROUP, *, foreign: bool = False, executor: object = None) -> None:
         """In simulated runs: commit what waits."""
@@ -243,9 +281,11 @@ class Writer:
 
     def _forget_answered(self) -> None:
         waiting = self._waiting
-        with suppress(IndexError):
+        try:
             while waiting[0].future._outcome is not None:
                 waiting.popleft()
+        except IndexError:
+            return
 
     # -- one group ---------------------------------------------------------------------------------
 
