@@ -163,7 +163,7 @@ class UnknownBackend(PollinError):
         listed = ", ".join(f"{name}://" for name in self.known)
         super().__init__(
             f"no backend is known for {scheme}://: expected one of {listed}; check the URL, or "
-            "install the package that provides the backend"
+            "install what provides it: an extra of this package, or another package"
         )
 
 
