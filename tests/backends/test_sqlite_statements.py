@@ -1,0 +1,192 @@
+"""What the statements cost, and rows that are not as we write them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pollin_actors.backends.sqlite import SqliteBackend, operations
+from pollin_actors.backends.sqlite import statements as sql
+from pollin_actors.backends.sqlite.schema import connect
+from pollin_actors.errors import BackendUnavailable
+from pollin_actors.messages import (
+    Count,
+    CreateEndpoint,
+    DeleteCallback,
+    DeleteEndpoint,
+    DumpPage,
+    FetchSlice,
+    IndexEndpoints,
+    Pop,
+    Push,
+    Reset,
+    Sweep,
+)
+from pollin_actors.resources import Callback, Endpoint, Request
+from tests.backends.sqlite_file import check_file
+
+STATEMENTS = {
+    name: value
+    for name, value in vars(sql).items()
+    if isinstance(value, str) and value.startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))
+}
+STATEMENTS |= {f"SLICES {key}": value for key, value in sql.SLICES.items()}
+STATEMENTS |= {f"CLEAR {number}": value for number, value in enumerate(sql.CLEAR)}
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    path = tmp_path_factory.mktemp("plans") / "inbox.db"
+    with closing(connect(str(path), "normal", 5.0)) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_no_statement_reads_a_whole_table_or_sorts(
+    connection: sqlite3.Connection, name: str
+) -> None:
+    """Every table with a row per callback is entered by an index, and in its order."""
+    statement = STATEMENTS[name]
+    values = [1] * (9 if "?1" in statement else statement.count("?"))
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    for step in plan:
+        assert not step.startswith(("SCAN callbacks", "SCAN ids", "SCAN counts")), plan
+        assert "TEMP B-TREE" not in step, plan
+
+
+@pytest.mark.parametrize("name", ["KNOWN", "FORGET"])
+def test_an_id_is_found_by_queue_and_id(connection: sqlite3.Connection, name: str) -> None:
+    """By the queue alone, it would be looked for among a million."""
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {STATEMENTS[name]}", (1, "a")).fetchall()
+    assert "PRIMARY KEY (queue=? AND id=?)" in rows[0][3]
+
+
+class Inbox:
+    """A backend with the endpoint ``e``, and a connection besides."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = 10**18
+        self.backend = SqliteBackend(path, durability="normal")
+        self.backend.open(lambda: self.now)
+        self.do(CreateEndpoint(Endpoint.new(["received"], 1000, id="e", dedup_for=10)))
+
+    def do(self, message: Any) -> Any:
+        return self.backend.execute(message).get(timeout=60)
+
+    def push(self, *ids: str) -> list[str]:
+        return [
+            str(self.do(Push("e", Callback.new(b"x", id=id), None, True)).outcome) for id in ids
+        ]
+
+    def sql(self, statement: str) -> list[Any]:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            return connection.execute(statement).fetchall()
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Iterator[Inbox]:
+    inbox = Inbox(tmp_path / "inbox.db")
+    yield inbox
+    inbox.backend.close()
+    check_file(inbox.path)
+
+
+class TestDroppedQueues:
+    @pytest.mark.parametrize("message", [Reset("e"), DeleteEndpoint("e")])
+    def test_are_gone_at_once_and_cleared_by_sweeps(
+        self, inbox: Inbox, message: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Some rows at a time; what has expired in them is not told as expired."""
+        monkeypatch.setattr(operations, "_CLEAR_AT_ONCE", 3)
+        ids = [f"c{number}" for number in range(7)]
+        inbox.push(*ids)
+        inbox.do(Pop("e"))
+        assert inbox.do(message) == (6 if isinstance(message, Reset) else True)
+        assert inbox.sql("SELECT count(*) FROM callbacks") == [(6,)]
+        if isinstance(message, DeleteEndpoint):
+            inbox.do(CreateEndpoint(Endpoint.new(["received"], 0, id="e")))
+        assert inbox.do(Count("e")) == 0
+        assert inbox.do(DumpPage("e")).callbacks == []
+        assert inbox.push(*ids[:2]) == ["queued"] * 2
+
+        inbox.now += 2_000_000_000
+        swept = [inbox.do(Sweep()) for _ in range(8)]
+        assert sum(swept) == (2 if isinstance(message, Reset) else 0)
+        assert inbox.sql("SELECT number FROM queues WHERE dropped") == []
+        assert inbox.sql("SELECT count(*) FROM ids") == [(2,)]
+        inbox.backend.close()
+        check_file(inbox.path)
+
+    def test_are_cleared_also_after_a_restart(self, inbox: Inbox) -> None:
+        inbox.push("a", "b")
+        inbox.do(Reset("e"))
+        inbox.backend.close()
+        inbox.backend.open(lambda: inbox.now)
+        for _ in range(3):
+            inbox.do(Sweep())
+        assert inbox.sql("SELECT count(*) FROM ids") == [(0,)]
+        assert inbox.sql("SELECT count(*) FROM callbacks") == [(0,)]
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "headers = '[1]'",
+            "headers = x'ff'",
+            "headers = NULL",
+            "kind = 2, body = 'x'",
+            "kind = 2, body = x'ff'",
+            "kind = 2, body = CAST('{\"$\": 5}' AS BLOB)",
+            f"kind = 2, body = CAST('{'[' * 5000}' AS BLOB)",
+            "created_at = -1",
+        ],
+    )
+    def test_of_a_row_is_named_and_can_be_removed(self, inbox: Inbox, damage: str) -> None:
+        """It is no fault of who asks, and no other callback's."""
+        inbox.do(Push("e", Callback.new(Request([("a", "b")], b""), id="bad"), None, True))
+        inbox.push("good")
+        inbox.sql(f"UPDATE callbacks SET {damage} WHERE id = 'bad'")
+        for message in (Pop("e"), FetchSlice("e"), DumpPage("e"), Pop("e", "bad")):
+            with pytest.raises(BackendUnavailable, match=r"callback 'bad' is damaged.*delete it"):
+                inbox.do(message)
+        assert inbox.do(Pop("e", "good")).id == "good"
+        assert inbox.do(DeleteCallback("e", "bad")) is True
+        assert inbox.do(Count("e")) == 0
+
+    def test_of_an_endpoint_is_named_and_can_be_removed(self, inbox: Inbox) -> None:
+        inbox.do(CreateEndpoint(Endpoint.new(id="good")))
+        inbox.sql("UPDATE endpoints SET ttl = -1 WHERE id = 'e'")
+        for message in (IndexEndpoints(), Pop("e")):
+            with pytest.raises(BackendUnavailable, match="endpoint 'e' is damaged"):
+                inbox.do(message)
+        assert inbox.do(DeleteEndpoint("e")) is True
+        assert [endpoint.id for endpoint in inbox.do(IndexEndpoints())] == ["good"]
+
+
+def test_a_file_that_a_newer_version_has_changed_meanwhile_is_let_be(inbox: Inbox) -> None:
+    """Its statements may not fit the new schema."""
+    inbox.push("a")
+    (before,) = inbox.sql("PRAGMA user_version")[0]
+    inbox.sql("PRAGMA user_version = 99")
+    with pytest.raises(BackendUnavailable, match="schema version 99"):
+        inbox.push("b")
+    inbox.sql(f"PRAGMA user_version = {before}")
+    assert inbox.push("b") == ["queued"]
+
+
+def test_short_processes_forget_ids_too(inbox: Inbox) -> None:
+    """Each forgets some of what is due at its first push."""
+    inbox.push("a")
+    inbox.do(Pop("e"))
+    inbox.now += 20_000_000_000
+    inbox.backend.close()
+    inbox.backend.open(lambda: inbox.now)
+    inbox.push("b")
+    assert inbox.sql("SELECT id FROM ids") == [("b",)]
