@@ -251,10 +251,8 @@ class Cell:
                 self.laters = {}
             self.laters[reply] = None
         forward = _Forward(self, reply, inner)
-        # What only this reply waits for is gone as soon as who was to settle it lets go of it.
-        alone = later.detached and not (inner._box and inner._box.get("waiters"))
         inner._add_waiter(forward)
-        if reply._deadline is not None and not alone:
+        if reply._deadline is not None:
             reply._add_waiter(_Answered(self, reply, inner, forward))
         # Only now: an interrupt before this finds a reply that nobody else will give.
         reply._via = inner
