@@ -23,7 +23,7 @@ from pollin_actors.backends import open_backend
 from pollin_actors.backends.sqlite import SqliteBackend
 from pollin_actors.backends.sqlite.operations import Operations
 from pollin_actors.backends.sqlite.schema import APPLICATION_ID, MIGRATIONS
-from pollin_actors.backends.sqlite.writer import Job
+from pollin_actors.backends.sqlite.transactions import Job
 from pollin_actors.backends.values import DEPTH
 from pollin_actors.errors import (
     BackendUnavailable,
@@ -61,8 +61,8 @@ class Inbox:
     def connection(self) -> sqlite3.Connection:
         """The writer's own; touched only while nothing waits."""
         assert self.backend._writer is not None
-        assert self.backend._writer._connection is not None
-        return self.backend._writer._connection
+        assert self.backend._writer._link.connection is not None
+        return self.backend._writer._link.connection
 
 
 @pytest.fixture
@@ -135,9 +135,9 @@ class TestFile:
         backend = SqliteBackend(tmp_path / "inbox.db", durability=durability)
         backend.open(time.time_ns)
         assert backend._writer is not None
-        assert backend._writer._connection is not None
+        assert backend._writer._link.connection is not None
 
-        found = backend._writer._connection.execute("PRAGMA synchronous").fetchone()
+        found = backend._writer._link.connection.execute("PRAGMA synchronous").fetchone()
         backend.close()
         assert found == (level,)
 

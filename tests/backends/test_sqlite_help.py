@@ -16,6 +16,7 @@ import pykka
 import pytest
 
 from pollin_actors.backends.sqlite import SqliteBackend, writer
+from pollin_actors.backends.sqlite.transactions import Transactions
 from pollin_actors.backends.sqlite.writer import Writer
 from pollin_actors.messages import Count, CreateEndpoint, Pop, PopSlice, Push
 from pollin_actors.otp.errors import CallCycle
@@ -65,13 +66,13 @@ def test_nobody_commits_on_an_event_loop(
 ) -> None:
     """There an await leaves it to the writer; so does a get, which blocks the loop anyway."""
     threads: list[threading.Thread] = []
-    commit = Writer._commit
+    commit = Transactions.commit
 
-    def spy(self: Writer, *args: Any) -> None:
+    def spy(self: Transactions, *args: Any) -> None:
         threads.append(threading.current_thread())
         commit(self, *args)
 
-    monkeypatch.setattr(Writer, "_commit", spy)
+    monkeypatch.setattr(Transactions, "commit", spy)
 
     async def use() -> None:
         await push(backend, "a")

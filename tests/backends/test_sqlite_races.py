@@ -16,8 +16,10 @@ import pytest
 import structlog
 
 from pollin_actors.backends.sqlite import SqliteBackend
+from pollin_actors.backends.sqlite.link import Link
 from pollin_actors.backends.sqlite.operations import Operations
-from pollin_actors.backends.sqlite.writer import Job, Writer
+from pollin_actors.backends.sqlite.transactions import Job
+from pollin_actors.backends.sqlite.writer import Writer
 from pollin_actors.errors import BackendUnavailable
 from pollin_actors.messages import Count, CreateEndpoint, Pop, Push, Sweep
 from pollin_actors.otp.futures import ReplyFuture
@@ -90,11 +92,11 @@ class TestLocks:
         comes later waits behind it, and nothing is done twice."""
         for id in "abc":
             shared.push(id).get()
-        undo, ring = Writer._undo, Writer._ring
+        undo, ring = Link.undo, Writer._ring
         undone: list[str] = []
 
-        def spy(writer: Writer, error: Exception | None) -> None:
-            undo(writer, error)
+        def spy(link: Link, error: Exception | None) -> None:
+            undo(link, error)
             undone.append(threading.current_thread().name)
             if len(undone) == 1:
                 shared.other.execute("BEGIN IMMEDIATE")
@@ -103,7 +105,7 @@ class TestLocks:
 
         with monkeypatch.context() as patch:
             patch.setattr(Writer, "_ring", lambda writer: None)
-            patch.setattr(Writer, "_undo", spy)
+            patch.setattr(Link, "undo", spy)
             first = shared.backend.execute(Pop("e"))
             poison = shared.submit(violate)
             second = shared.backend.execute(Pop("e"))
@@ -143,14 +145,14 @@ class TestLocks:
     ) -> None:
         """Opening the file may take as long as the busy time-out: too long for who waits."""
         threads: list[threading.Thread] = []
-        reopen = Writer._open
+        reopen = Link.open
 
-        def spy(writer: Writer) -> sqlite3.Connection:
+        def spy(link: Link) -> sqlite3.Connection:
             threads.append(threading.current_thread())
-            return reopen(writer)
+            return reopen(link)
 
-        monkeypatch.setattr(Writer, "_open", spy)
-        shared.writer._drop()
+        monkeypatch.setattr(Link, "open", spy)
+        shared.writer._link.drop()
         assert shared.push("a").get(timeout=60).outcome == "queued"
         assert threads == [shared.writer._thread]
 
@@ -168,7 +170,7 @@ class TestCallbacks:
         assert writer._thread is not None
         writer._thread.join(60)
         assert not writer._thread.is_alive()
-        assert writer._connection is None
+        assert writer._link.connection is None
 
     def test_may_close_the_backend_on_its_own_thread(self, shared: Shared) -> None:
         writer = shared.writer
@@ -177,7 +179,7 @@ class TestCallbacks:
         assert outcome(future).outcome == "queued"
         assert writer._thread is not None
         writer._thread.join(60)
-        assert writer._connection is None
+        assert writer._link.connection is None
 
     def test_cannot_end_the_writer_not_even_where_logging_fails(self, shared: Shared) -> None:
         """Neither by SystemExit, nor at the last moment, when the backend is closed."""
@@ -320,7 +322,7 @@ class TestFiles:
         monkeypatch.chdir(tmp_path)
         shared = Shared(Path("inbox.db"))
         os.chdir(tmp_path / "elsewhere")
-        shared.writer._drop()
+        shared.writer._link.drop()
 
         assert shared.push("a").get(timeout=60).outcome == "queued"
         assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -10,33 +10,27 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 
 from pollin_actors import messages
 from pollin_actors.backends.checks import endpoint_of, natural, text
 from pollin_actors.backends.sqlite import statements as sql
-from pollin_actors.backends.sqlite.schema import check_version
-from pollin_actors.backends.values import Stored, decode
+from pollin_actors.backends.sqlite.pushes import Pushes
+from pollin_actors.backends.sqlite.rows import is_text
 from pollin_actors.errors import (
-    BackendUnavailable,
     CallbackNotFound,
     EndpointExists,
     EndpointNotFound,
     InvalidValue,
     UnknownPhase,
-    WrongSecret,
 )
-from pollin_actors.resources import Callback, Endpoint, Outcome, Page, PushResult, Secret
+from pollin_actors.resources import Callback, Endpoint, Page
 
 if TYPE_CHECKING:
-    import sqlite3
+    pass
 
 __all__ = ["OPERATIONS", "READS", "Operations"]
 
-# What reading a row raises that this package has not written.
-_DAMAGE = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
-
-_PURGE_EVERY = 64
 # Rows of a dropped queue that a sweep removes: some tens of milliseconds.
 _CLEAR_AT_ONCE = 5_000
 
@@ -44,88 +38,10 @@ _CLEAR_AT_ONCE = 5_000
 _PAGE_BYTES = 4 * 1024 * 1024
 
 
-class _Terms(NamedTuple):
-    queue: int
-    endpoint: Endpoint
-    ttl_ns: int
-    dedup_ns: int
-
-
-class Operations:
-    """Carries out messages on one connection.
-
-    Arguments:
-        connection: in autocommit mode; transactions are the caller's.
-        time_ns: the clock.
-        path: of the file, for errors.
-    """
-
-    def __init__(
-        self, connection: sqlite3.Connection, time_ns: Callable[[], int], path: str
-    ) -> None:
-        self._execute = connection.execute
-        self._many = connection.executemany
-        self._time_ns = time_ns
-        self._known: dict[str, _Terms] = {}
-        self._data_version = -1
-        self._path = path
-        # Once at the beginning: many short processes would never come to it otherwise.
-        self._until_purge = 1
-
-    def begun(self) -> None:
-        """To be called at the beginning of each transaction: what others changed is read anew.
-
-        Raises:
-            BackendUnavailable: a newer version of this package has changed the file.
-        """
-        (version,) = self._execute("PRAGMA data_version").fetchone()
-        if version != self._data_version:
-            (schema,) = self._execute("PRAGMA user_version").fetchone()
-            check_version(schema, self._path)
-            self._known.clear()
-            self._data_version = version
-
-    def undone(self) -> None:
-        """To be called when a transaction was rolled back."""
-        self._known.clear()
+class Operations(Pushes):
+    """Carries out messages on one connection."""
 
     # -- endpoints ---------------------------------------------------------------------------------
-
-    def _terms(self, message: Any) -> _Terms:
-        endpoint_id = message.endpoint_id
-        terms = self._known.get(endpoint_id) if endpoint_id.__class__ is str else None
-        if terms is None:
-            terms = self._read_terms(text(message, "endpoint_id"))
-            if terms is None:
-                raise EndpointNotFound(endpoint_id)
-            if len(self._known) >= 10_000:
-                self._known.clear()
-            self._known[endpoint_id] = terms
-        return terms
-
-    def _read_terms(self, endpoint_id: str) -> _Terms | None:
-        row = self._execute(sql.FIND, (endpoint_id,)).fetchone() if _is_text(endpoint_id) else None
-        return None if row is None else self._terms_of(row)
-
-    def _terms_of(self, row: tuple[Any, ...]) -> _Terms:
-        try:
-            queue, id, secret, phases, ttl, created_at, dedup_for = row
-            phases = tuple(json.loads(phases))
-            endpoint = Endpoint(id, Secret(secret), phases, ttl, created_at, dedup_for)
-            return _Terms(queue, endpoint, ttl * 1_000_000, round(dedup_for * 1e9))
-        except _DAMAGE as error:
-            raise self._damaged(f"endpoint {row[1]!r}", "delete it", error) from error
-
-    def _callback(self, row: tuple[Any, ...]) -> Callback:
-        _, id, phase, created_at, kind, headers, body = row
-        try:
-            return Callback(id, decode((kind, headers, body)), phase, created_at)
-        except _DAMAGE as error:
-            raise self._damaged(f"callback {id!r}", "delete it by its key", error) from error
-
-    def _damaged(self, what: str, remedy: str, error: Exception) -> BackendUnavailable:
-        reason = f"{self._path}: the row of {what} is damaged ({type(error).__name__})"
-        return BackendUnavailable("sqlite", reason, f"{remedy}, or restore the file from a copy")
 
     def index(self, message: messages.IndexEndpoints, stored: None) -> list[Endpoint]:
         rows = self._execute(sql.FIND.replace("WHERE id = ?", "ORDER BY number"))
@@ -161,9 +77,7 @@ class Operations:
     def delete_endpoint(self, message: messages.DeleteEndpoint, stored: None) -> bool:
         endpoint_id = text(message, "endpoint_id")
         found = (
-            self._execute(sql.QUEUE_OF, (endpoint_id,)).fetchone()
-            if _is_text(endpoint_id)
-            else None
+            self._execute(sql.QUEUE_OF, (endpoint_id,)).fetchone() if is_text(endpoint_id) else None
         )
         if found is None:
             return False
@@ -197,75 +111,6 @@ class Operations:
         self._execute(f"PRAGMA user_version = {version}")
 
     # -- one callback ------------------------------------------------------------------------------
-
-    def push(self, message: messages.Push, stored: Stored | InvalidValue) -> PushResult:
-        endpoint_id, callback, secret, trusted = message
-        queue, endpoint, ttl_ns, dedup_ns = self._terms(message)
-        if not trusted and not endpoint.secret.matches(secret):
-            raise WrongSecret(endpoint_id)
-        key, phase = callback.id, callback.phase
-        if not phase:
-            phase = endpoint.phases[0]
-            callback = callback.with_phase(phase)
-        elif phase not in endpoint.phases:
-            raise UnknownPhase(endpoint_id, phase, endpoint.phases)
-        now = self._time_ns()
-        if stored.__class__ is not tuple:
-            # What cannot be stored is no news to who may not push, nor if it is there already.
-            known = self._known_id(queue, message, now)
-            if known is not None:
-                return known
-            raise cast("InvalidValue", stored)
-        expires_at = now + ttl_ns if ttl_ns else None
-        until = now + dedup_ns if dedup_ns else 0
-        values = (queue, key, phase, callback.created_at, expires_at, until, *stored)
-        if not self._execute(sql.ADD, values).rowcount:
-            known = self._known_id(queue, message, now)
-            if known is not None:
-                return known
-            self._forget(queue, key)
-            self._execute(sql.ADD, values)
-        self._until_purge -= 1
-        if self._until_purge <= 0:
-            # Twice as many as were pushed, so that what is due never piles up.
-            self._until_purge = _PURGE_EVERY
-            self._purge(now, 2 * _PURGE_EVERY)
-        return PushResult(callback, Outcome.QUEUED)
-
-    def _known_id(self, queue: int, message: messages.Push, now: int) -> PushResult | None:
-        """The answer if the callback's id is queued or remembered."""
-        callback = message.callback
-        known = self._execute(sql.KNOWN, (queue, callback.id)).fetchone()
-        if known is None:
-            return None
-        position, until = known
-        if position is not None:
-            queued = self._find_row(queue, callback.id, now)
-            if queued is not None:
-                return PushResult(self._callback(queued), Outcome.DUPLICATE)
-        return PushResult(callback, Outcome.DUPLICATE) if until > now else None
-
-    def _forget(self, queue: int, key: str) -> None:
-        """Remove an id that is due, and its callback if that has expired and is not swept yet."""
-        ((position, _),) = self._execute(sql.KNOWN, (queue, key)).fetchall()
-        if position is not None:
-            self._remove(position)
-        self._execute(sql.FORGET, (queue, key))
-
-    def _purge(self, now: int, limit: int) -> None:
-        # One by one: SQLite would look for the pairs of a subquery by their first part only.
-        due = self._execute(sql.DUE, (now, limit)).fetchall()
-        self._many(sql.FORGET, due)
-
-    def _find_row(self, queue: int, key: str | None, now: int) -> tuple[Any, ...] | None:
-        if key is None:
-            row = self._execute(sql.HEAD, (queue, now)).fetchone()
-        else:
-            row = self._execute(sql.KEY, (queue, key, now)).fetchone() if _is_text(key) else None
-        return row  # type: ignore[no-any-return]  # a row is what sqlite3 says it is
-
-    def _remove(self, position: int) -> None:
-        self._execute(sql.REMOVE, (position,))
 
     def fetch(self, message: messages.Fetch | messages.Pop, stored: None) -> Callback | None:
         terms = self._terms(message)
@@ -320,7 +165,7 @@ class Operations:
         return count
 
     def _count(self, queue: int, phase: str | None, now: int) -> int:
-        if phase is not None and not _is_text(phase):
+        if phase is not None and not is_text(phase):
             return 0
         more, values = ("", ()) if phase is None else (" AND phase = ?", (phase,))
         (queued,) = self._execute(
@@ -436,11 +281,6 @@ READS: frozenset[Callable[..., Any]] = frozenset(
     }
 )
 """Those that change nothing and so need no lock."""
-
-
-def _is_text(value: str) -> bool:
-    """Whether SQLite can look for it: no id or phase has lone surrogates."""
-    return value.isprintable() or not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _check_phase(endpoint: Endpoint, phase: str | None) -> None:

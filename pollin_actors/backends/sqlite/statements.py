@@ -43,11 +43,22 @@ QUEUE_OF = "SELECT queue FROM endpoints WHERE id = ?"
 SLICES = {(by, to): _slice(by, to) for by in (False, True) for to in ("ASC", "DESC")}
 
 KNOWN = "SELECT position, until FROM ids WHERE queue = ? AND id = ?"
-# Adds nothing if the id is known; a trigger makes it known.
-ADD = """INSERT INTO callbacks
-    (queue, id, phase, created_at, expires_at, remembered_until, kind, headers, body)
-    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
-    WHERE NOT EXISTS (SELECT 1 FROM ids WHERE queue = ?1 AND id = ?2)"""
+
+# A few sizes, so that few statements are prepared; 9 values each, and SQLite takes 999 at least.
+BATCHES = (64, 32, 16, 8, 4)
+
+
+def _add(rows: int) -> str:
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * rows)
+    return f"""INSERT INTO callbacks
+        (queue, id, phase, created_at, expires_at, remembered_until, kind, headers, body)
+        VALUES {values}"""
+
+
+# Triggers make their ids known, and pass over those that are.
+ADD = _add(1)
+ADD_MANY = {rows: _add(rows) for rows in BATCHES}
+
 REMOVE = "DELETE FROM callbacks WHERE position = ?"
 FORGET = "DELETE FROM ids WHERE queue = ? AND id = ?"
 CREATE = """INSERT INTO endpoints (secret, phases, ttl, created_at, dedup_for, queue, id)

@@ -10,20 +10,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from pollin_actors.backends.sqlite.failures import (
-    HalfDone,
-    busy,
-    isolated,
-    read_only,
-    survives,
-    unavailable,
-)
-from pollin_actors.backends.sqlite.operations import READS, Operations
-from pollin_actors.errors import BackendUnavailable, ForkedProcess, PollinError
+from pollin_actors.backends.sqlite.failures import unavailable
+from pollin_actors.backends.sqlite.link import Link
+from pollin_actors.backends.sqlite.transactions import Job, Transactions
+from pollin_actors.errors import BackendUnavailable, ForkedProcess
 from pollin_actors.otp.errors import CallCycle
-from pollin_actors.otp.futures import Outcome, ReplyFuture
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.last_words import log_exception
 
@@ -44,24 +37,10 @@ MOST_HELP = 8
 WATCH_S = 0.005
 WATCHES = 10
 
-# What a helper judges; anything else goes to who waits, and the writer's own thread tries again.
-_JUDGED = (sqlite3.Error, PollinError, HalfDone)
-
-_REMOVED = "put it back, or close the backend and open it to begin with an empty one"
-
 
 def not_open() -> BackendUnavailable:
     """The error of who comes before open() or after close()."""
     return BackendUnavailable("sqlite", "it is not open", "call open() first")
-
-
-class Job(NamedTuple):
-    """A message that was accepted."""
-
-    run: Callable[[Operations, Any, Any], Any]
-    message: Any
-    stored: Any
-    future: ReplyFuture[Any]
 
 
 class Writer:
@@ -93,27 +72,22 @@ class Writer:
         scheduler: Scheduler | None,
     ) -> None:
         self._path = path
-        self._connect = connect
-        self._time_ns = time_ns
         self._busy_timeout = busy_timeout
         self._scheduler = scheduler
-        self._connection: sqlite3.Connection | None = None
-        self._operations: Operations
-        self._file: tuple[int, int] | None = None
+        self._link = Link(path, connect, time_ns)
+        self._transactions = Transactions(self._link)
         # Only who holds the token takes from it, and only what is answered.
         self._waiting: deque[Job] = deque()
         self._token = Guard()
         # Set while a group is worked on; found set, that work was interrupted.
         self._begun = False
-        # A group whose outcomes hold as soon as its transaction is committed.
-        self._committing: tuple[list[Job], list[Outcome]] | None = None
         # How often others have worked; whether the writer's thread looks by itself.
         self._helped = 0
         self._watching = False
         self._closing = self._ended = self._refused = self._forked = False
         self._thread: threading.Thread | None = None
         try:
-            self._open()
+            self._link.open()
         except (sqlite3.Error, OSError) as error:
             raise unavailable(path, error) from error
         _writers.add(self)
@@ -261,12 +235,7 @@ class Writer:
     def _end(self) -> None:
         while self._waiting:
             self._work(True)
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            with suppress(sqlite3.Error):
-                connection.close()
+        self._link.close()
         # Who submits from now on sees this, and refuses itself what came too late.
         self._ended = True
         self._refuse_rest()
@@ -292,7 +261,9 @@ class Writer:
     def _work(self, patient: bool) -> None:
         """Commit and answer one group. Without patience it is left alone if the file is locked."""
         if self._begun:
-            self._recover()
+            self._transactions.recover()
+            self._forget_answered()
+            self._begun = False
         if self._ended:
             return
         # By number, because an iterator does not bear that others append; only we take away.
@@ -302,164 +273,24 @@ class Writer:
         self._begun = True
         if group:
             try:
-                self._commit(group, patient, monotonic() + self._busy_timeout)
+                self._transactions.commit(group, patient, monotonic() + self._busy_timeout)
             except Exception as error:
                 if not patient:
                     raise
                 # A defect of ours, or no memory: the thread lives on, and nobody waits for ever.
                 log_exception("backend.writer_failed", path=self._path)
-                self._recover()
+                self._transactions.recover()
                 for job in group:
                     job.future._fail(unavailable(self._path, error))
         self._forget_answered()
         self._begun = False
 
-    def _recover(self) -> None:
-        """Finish, or undo, what an interrupted thread had begun."""
-        self._operations.undone()
-        connection, committing = self._connection, self._committing
-        if connection is not None and connection.in_transaction:
-            self._committing = None
-            self._undo(None)
-        elif committing is not None:
-            self._settle(*committing)
-        self._forget_answered()
-        self._begun = False
-
-    def _commit(self, group: list[Job], patient: bool, until: float) -> None:
-        reads = all(job.run in READS for job in group)
-        while True:
-            try:
-                connection = self._connection
-                if connection is None or (not reads and self._is_replaced()):
-                    if not patient:
-                        return  # that may take its time
-                    self._drop()
-                    connection = self._open()
-                connection.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
-                outcomes = self._execute(connection, group)
-                self._committing = group, outcomes
-                connection.execute("COMMIT")
-            except Exception as error:
-                if not patient and not isinstance(error, _JUDGED):
-                    # Perhaps a signal handler's, and perhaps after the commit. Who takes the token
-                    # next finishes what was begun; on the writer's thread no handler runs.
-                    raise
-                # First of all: it was not committed.
-                committing, self._committing = self._committing, None
-                self._undo(error)
-                if busy(error):
-                    if not patient:
-                        return
-                    if monotonic() < until:
-                        continue
-                if len(group) > 1 and committing is None and isolated(error):
-                    # One of them is to blame, and only that one is to fail.
-                    for job in group:
-                        self._commit([job], patient, until)
-                        if job.future._outcome is None:
-                            return  # somebody has the lock: the rest keeps its place behind it
-                    return
-                outcomes = self._failures(group, error, patient, until)
-                self._committing = group, outcomes
-            self._settle(group, outcomes)
-            return
-
-    def _failures(
-        self, group: list[Job], error: Exception, patient: bool, until: float
-    ) -> list[Outcome]:
-        """The outcomes of a group that cannot be committed. What only reads is answered."""
-        failure = _failure(self._path, error)
-        reads = [job for job in group if job.run in READS]
-        if 0 < len(reads) < len(group) and (busy(error) or read_only(error)):
-            # Nothing was changed before them, so it does not matter that they come last.
-            self._commit(reads, patient, until)
-        return [failure] * len(group)
-
-    def _settle(self, group: list[Job], outcomes: list[Outcome]) -> None:
-        for job, outcome in zip(group, outcomes, strict=True):
-            job.future._settle(outcome)
-        self._committing = None
-
-    def _execute(self, connection: sqlite3.Connection, group: list[Job]) -> list[Outcome]:
-        operations = self._operations
-        operations.begun()
-        outcomes: list[Outcome] = []
-        for run, message, stored, _ in group:
-            before = connection.total_changes
-            try:
-                outcomes.append((run(operations, message, stored), None))
-            except PollinError as error:
-                if connection.total_changes != before:
-                    raise HalfDone from error
-                outcomes.append((None, (type(error), error, error.__traceback__)))
-        return outcomes
-
-    def _is_replaced(self) -> bool:
-        """Whether the file is not the one at its path any more: what is written would be lost."""
-        try:
-            return _identity(self._path) != self._file
-        except OSError:
-            return True
-
-    def _open(self) -> sqlite3.Connection:
-        if _open_at_fork and os.path.exists(self._path) and _identity(self._path) in _open_at_fork:
-            raise ForkedProcess
-        # A file that was there once is never made anew: what it held was acknowledged.
-        if self._file is not None and not os.path.exists(self._path):
-            raise BackendUnavailable("sqlite", f"{self._path} was removed", _REMOVED)
-        connection = self._connect()
-        self._file = _identity(self._path)
-        self._operations = Operations(connection, self._time_ns, self._path)
-        self._connection = connection
-        return connection
-
-    def _undo(self, error: Exception | None) -> None:
-        self._operations.undone()
-        connection = self._connection
-        if connection is None:
-            return
-        try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            usable = error is None or survives(error)
-        except sqlite3.Error:
-            usable = False
-        if not usable:
-            self._drop()
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
-
-
-def _failure(path: str, error: Exception) -> Outcome:
-    if isinstance(error, HalfDone) and isinstance(error.__cause__, PollinError):
-        told: PollinError = error.__cause__
-    else:
-        told = error if isinstance(error, PollinError) else unavailable(path, error)
-    return None, (type(told), told, told.__traceback__)
-
-
-# -- forks -----------------------------------------------------------------------------------------
 
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
-# Closing a connection in a forked child would harm the parent's: they are kept from being closed.
-_inherited: list[sqlite3.Connection] = []
-# Files that were open at the fork, by device and inode. SQLite believes to hold locks on them.
-_open_at_fork: set[tuple[int, int]] = set()
 
 
 def _after_fork() -> None:
     for writer in tuple(_writers):
-        # Without a connection it may be opening or closing one at this moment.
-        if not writer._refused and writer._file is not None:
-            _open_at_fork.add(writer._file)
-        if writer._connection is not None:
-            _inherited.append(writer._connection)
-            writer._connection = None
         writer._ended = writer._forked = True
         writer._thread = None
         writer._token = Guard()  # a thread that held it is not here
@@ -467,8 +298,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def _identity(path: str) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
