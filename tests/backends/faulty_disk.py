@@ -63,6 +63,7 @@ class FaultyDisk:
         writes: how many there were (also changes of a file's length).
         fail_at: the write that fails, counted from 1; None: none does.
         lasting: whether all after it fail too.
+        every: also each write whose number this divides; None: none of these.
         error: with which the system answers: ``errno.ENOSPC``, ``errno.EIO``.
         torn: whether half of what was to be written is, before it fails.
         read_only: whether files can only be opened for reading.
@@ -72,6 +73,7 @@ class FaultyDisk:
         self.writes = 0
         self.fail_at: int | None = None
         self.lasting = False
+        self.every: int | None = None
         self.error = errno.EIO
         self.torn = False
         self.read_only = False
@@ -115,12 +117,14 @@ class FaultyDisk:
 
     def heal(self) -> None:
         """Nothing fails from now on."""
-        self.fail_at = None
+        self.fail_at = self.every = None
         self.read_only = False
 
     def _fails(self) -> bool:
         self.writes += 1
         at = self.fail_at
+        if self.every is not None and self.writes % self.every == 0:
+            return True
         return at is not None and (self.writes >= at if self.lasting else self.writes == at)
 
     def _writing(self, real: Any) -> Callable[..., int]:

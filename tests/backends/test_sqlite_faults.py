@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -167,6 +168,47 @@ def test_a_fault_at_any_write_loses_nothing(
         shutil.rmtree(folder)
     assert number > 50
     assert failures > 10
+
+
+@pytest.mark.parametrize("every", [40, 97, 400])
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=["I/O error", "disk full"])
+def test_threads_lose_nothing_on_a_disk_that_fails_again_and_again(
+    disk: FaultyDisk, tmp_path: Path, error: int, every: int
+) -> None:
+    """Each n-th write fails: what was acknowledged is there once, what was refused is not."""
+    book = Book(tmp_path / "inbox.db")
+    book.reopen()
+    book.create()
+    disk.error, disk.every, disk.torn = error, every, True
+    acknowledged: list[str] = []
+    refused: list[str] = []
+
+    def work(name: int) -> None:
+        for turn in range(60):
+            ids = [f"{name}-{turn}-{number}" for number in range(1 + turn % 6)]
+            pushes = [Push("e", Callback.new(id.encode() * 300, id=id), None, True) for id in ids]
+            futures = [book.backend.execute(push) for push in pushes]
+            for id, future in zip(ids, futures, strict=True):
+                try:
+                    future.get(timeout=60)
+                except BackendUnavailable:
+                    refused.append(id)
+                else:
+                    acknowledged.append(id)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    disk.heal()
+    page = book.backend.execute(DumpPage("e", None, 10**6)).get()
+    assert sorted(callback.id for callback in page.callbacks) == sorted(acknowledged)
+    assert all(c.request == c.id.encode() * 300 for c in page.callbacks)
+    assert refused
+    assert acknowledged
+    book.backend.close()
+    check_file(tmp_path / "inbox.db")
 
 
 def test_a_file_that_is_read_only_is_told_and_no_more_once_it_is_not(
