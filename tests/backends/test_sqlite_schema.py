@@ -76,7 +76,7 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(
         newer(
             patch,
             ("ALTER TABLE endpoints ADD COLUMN first TEXT",),
-            ("ALTER TABLE endpoints ADD COLUMN second TEXT", "UPDATE nothing SET x = 1"),
+            ("ALTER TABLE endpoints ADD COLUMN second TEXT", "UPDATE missing SET x = 1"),
         )
         with pytest.raises(BackendUnavailable, match="no such table"):
             SqliteBackend(path).open(time.time_ns)
