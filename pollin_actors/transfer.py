@@ -15,12 +15,13 @@ import json
 from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pollin_actors.application import Application
-from pollin_actors.backends.values import tagged, untagged
-from pollin_actors.errors import EndpointExists, EndpointNotFound, InvalidValue
-from pollin_actors.otp import ReplyFuture
+from pollin_actors.backends.values import is_plain, tagged, untagged
+from pollin_actors.errors import EndpointExists, EndpointNotFound, InvalidValue, PollinError
+from pollin_actors.otp import OtpError, ReplyFuture
 from pollin_actors.resources import Callback, Endpoint, Outcome, PushResult, Request, Secret
 from pollin_actors.settings import DEFAULT_TIMEOUT
 
@@ -71,18 +72,25 @@ def dump(
         InvalidValue: a callback holds a value that is not a Request, and not made of what JSON
             has; only the memory backend takes such values.
     """
+    if isinstance(endpoint_ids, str):
+        raise InvalidValue("endpoint_ids", "ids, each a str", "a str", "put it into a list")
     if endpoint_ids is None:
         endpoints = app.endpoints.index(timeout=timeout).get()
     else:
-        endpoints = [_find(app, endpoint_id, timeout) for endpoint_id in endpoint_ids]
+        endpoints = [_find(app, id, timeout) for id in dict.fromkeys(endpoint_ids)]
     yield _line(_HEADER)
     for endpoint in endpoints:
         yield _line({"endpoint": _endpoint_fields(endpoint, secrets)})
     callbacks = 0
     for endpoint in endpoints:
-        for callback in app.callbacks.dump(endpoint.id, timeout=timeout):
-            yield _line({"callback": {"endpoint": endpoint.id, **_callback_fields(callback)}})
-            callbacks += 1
+        try:
+            for callback in app.callbacks.dump(endpoint.id, timeout=timeout):
+                yield _callback_line(endpoint.id, callback)
+                callbacks += 1
+        except EndpointNotFound:
+            if endpoint_ids is not None:
+                raise
+            # It was deleted meanwhile, and is not what was asked for by name.
     yield _line({"end": {"endpoints": len(endpoints), "callbacks": callbacks}})
 
 
@@ -91,9 +99,10 @@ def load(
 ) -> Loaded:
     """Add what :func:`dump` wrote. Memory stays flat.
 
-    Callbacks keep id, phase, time of creation and place; their time to live begins anew.
+    Callbacks keep id, phase, time of creation and order; their time to live begins anew.
     Endpoints that exist are left as they are. It is no transaction, but it can be repeated: what
-    was added before an error is not added again.
+    was added before an error is not added again while its id is remembered. What failed then
+    comes behind what followed it, if that was on its way already.
 
     Arguments:
         app: a running application.
@@ -102,13 +111,19 @@ def load(
 
     Raises:
         InvalidValue: a line is not one of a dump, or the end is missing; names the line.
-        PollinError: what ``push`` raises, with a note that names the line.
+        PollinError, OtpError: what ``push`` and ``create`` raise, with a note that names the line.
     """
     loading = _Loading(app, timeout)
-    for number, line in enumerate(lines, 1):
-        if line.strip():
+    try:
+        for number, line in enumerate(lines, 1):
             loading.take(number, line)
-    return loading.finish()
+        return loading.finish()
+    except Exception:
+        # An earlier line may have failed too, and nothing is to be under way any more.
+        loading.settle()
+        raise
+    finally:
+        loading.restore_phases()
 
 
 class _Loading:
@@ -117,14 +132,21 @@ class _Loading:
         self._timeout = timeout
         self._under_way: deque[tuple[int, int, ReplyFuture[PushResult]]] = deque()
         self._size = 0
+        # Endpoints made here, and the phases that they have for now.
+        self._made: dict[str, Endpoint] = {}
+        self._phases: dict[str, tuple[str, ...]] = {}
         self._begun = self._ended = False
         self._endpoints = self._created = self._callbacks = self._queued = 0
 
     def take(self, number: int, line: bytes | str) -> None:
         where = f"line {number} of the dump"
+        if not isinstance(line, bytes | bytearray | str):
+            raise InvalidValue(where, "bytes or str", f"a {type(line).__name__}")
+        if not line.strip():
+            return
         try:
             fields = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
             raise InvalidValue(where, "a JSON object", f"{len(line)} characters of something else")
@@ -146,15 +168,26 @@ class _Loading:
                 self._end(content)
             else:
                 raise InvalidValue(where, "endpoint, callback or end", repr(kind)[:80])
-        except (LookupError, TypeError, ValueError, RecursionError) as error:
-            if isinstance(error, InvalidValue):
+        except (PollinError, OtpError) as error:
+            if not getattr(error, "__notes__", None):
                 error.add_note(f"at {where}")
-                raise
+            raise
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
             raise InvalidValue(where, "the fields that dump writes", repr(error)[:80]) from error
 
-    def finish(self) -> Loaded:
+    def settle(self) -> None:
+        """Wait for all that is under way."""
         while self._under_way:
             self._settle_first()
+
+    def restore_phases(self) -> None:
+        """Give endpoints the phases of the dump, whatever phases their callbacks are in."""
+        for endpoint_id in self._phases:
+            with suppress(PollinError, OtpError):  # what failed before is what matters
+                self._app.endpoints.update(self._made[endpoint_id], timeout=self._timeout).get()
+
+    def finish(self) -> Loaded:
+        self.settle()
         if not self._ended:
             hint = "it was cut off: what was in it is loaded, and the rest is missing"
             raise InvalidValue("the dump", "a line that says it ends", "none", hint)
@@ -177,10 +210,22 @@ class _Loading:
             self._app.endpoints.create(endpoint, timeout=self._timeout).get()
         except EndpointExists:
             return  # somebody else was quicker
+        self._made[endpoint.id] = endpoint
         self._created += 1
+
+    def _allow(self, endpoint_id: str, phase: str) -> None:
+        """Callbacks may be in a phase that their endpoint has no more; nobody can push them."""
+        made = self._made.get(endpoint_id)
+        if made is None or not phase or phase in made.phases:
+            return
+        phases = self._phases.setdefault(endpoint_id, made.phases)
+        if phase not in phases:
+            self._phases[endpoint_id] = phases = (*phases, phase)
+            self._app.endpoints.update(made.replace(phases=phases), timeout=self._timeout).get()
 
     def _callback(self, number: int, size: int, fields: dict[str, Any]) -> None:
         callback = Callback(fields["id"], _request(fields), fields["phase"], fields["created_at"])
+        self._allow(fields["endpoint"], callback.phase)
         reply = self._app.callbacks.push(fields["endpoint"], callback, timeout=self._timeout)
         self._under_way.append((number, size, reply))
         self._size += size
@@ -203,7 +248,9 @@ class _Loading:
         found = {"endpoints": self._endpoints, "callbacks": self._callbacks}
         if fields != found:
             hint = "lines are missing, or were added"
-            raise InvalidValue("the dump", json.dumps(fields)[:80], json.dumps(found), hint)
+            raise InvalidValue(
+                "the dump", "the end to count what was there", json.dumps(found), hint
+            )
         self._ended = True
 
 
@@ -234,6 +281,17 @@ def _endpoint_fields(endpoint: Endpoint, secrets: bool) -> dict[str, Any]:
     return {**fields, "secret": endpoint.secret.reveal()} if secrets else fields
 
 
+def _callback_line(endpoint_id: str, callback: Callback) -> bytes:
+    try:
+        return _line({"callback": {"endpoint": endpoint_id, **_callback_fields(callback)}})
+    except ValueError as error:
+        where = f"callback {callback.id!r} of endpoint {endpoint_id!r}"
+        if not isinstance(error, InvalidValue):
+            error = InvalidValue("Callback.request", "what JSON has", "an int of too many digits")
+        error.add_note(f"at {where}")
+        raise error from None
+
+
 def _callback_fields(callback: Callback) -> dict[str, Any]:
     fields = {"id": callback.id, "phase": callback.phase, "created_at": callback.created_at}
     request = callback.request
@@ -243,7 +301,9 @@ def _callback_fields(callback: Callback) -> dict[str, Any]:
         body = {"body": request.body.decode()}
     except UnicodeDecodeError:
         body = {"body_base64": b64encode(request.body).decode("ascii")}
-    return {**fields, "headers": request.headers, **body}
+    plain = all(is_plain(text) for pair in request.headers for text in pair)
+    headers = request.headers if plain else tagged(request.headers)
+    return {**fields, "headers": headers, **body}
 
 
 def _request(fields: dict[str, Any]) -> Any:
@@ -253,4 +313,5 @@ def _request(fields: dict[str, Any]) -> Any:
         body = str.encode(fields["body"])
     else:
         body = b64decode(fields["body_base64"], validate=True)
-    return Request(fields["headers"], body)
+    headers = fields["headers"]
+    return Request(untagged(headers) if isinstance(headers, dict) else headers, body)

@@ -20,6 +20,7 @@ from pollin_actors import (
     Endpoint,
     EndpointNotFound,
     InvalidValue,
+    NotRunning,
     Request,
     TooLarge,
     UnknownPhase,
@@ -33,18 +34,17 @@ def utf8(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-HEADERS = st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), max_size=4)
+# Also lone surrogates, which only Python's strings can have, and which pair up in JSON.
+TEXTS = st.text(max_size=8) | st.text(
+    st.sampled_from(["a", "\ud83d", "\ude00", "\U0001f600", "\u00e9"]), max_size=4
+)
+HEADERS = st.lists(st.tuples(TEXTS, TEXTS), max_size=4)
 VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.text()
-    | st.binary()
-    | st.floats(allow_nan=False),
+    st.none() | st.booleans() | st.integers() | TEXTS | st.binary() | st.floats(allow_nan=False),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.tuples(inner, inner)
-        | st.dictionaries(st.text(max_size=3) | st.just("$"), inner, max_size=3)
+        | st.dictionaries(TEXTS | st.just("$"), inner, max_size=3)
     ),
     max_leaves=6,
 )
@@ -129,6 +129,24 @@ class TestWhatComesBack:
         assert load(empty, [line.decode() for line in lines]) == (0, 0, 5)
         assert contents(empty) == contents(app)
 
+    def test_has_phases_that_the_endpoint_has_no_more(
+        self, app: Application, empty: Application
+    ) -> None:
+        """Queued callbacks keep theirs when an endpoint loses it, and so they do when loaded."""
+        fill(app)
+        app.endpoints.update(ORDERS.replace(phases=("received",))).get()
+        assert load(empty, dump(app, secrets=True)) == (2, 5, 0)
+        assert contents(empty) == contents(app)
+        assert empty.endpoints.index().get() == app.endpoints.index().get()
+
+    def test_may_lack_what_was_deleted_meanwhile(self, app: Application) -> None:
+        lines = dump(app)
+        first = next(lines)
+        app.endpoints.delete("orders").get()
+        assert len([first, *lines]) == 4
+        with pytest.raises(EndpointNotFound):
+            list(dump(app, ["orders"]))
+
     def test_leaves_endpoints_that_exist_as_they_are(self, app: Application) -> None:
         fill(app)
         mine = Endpoint.new(["received", "processed"], 0, id="orders", secret="mine")
@@ -142,8 +160,11 @@ class TestWhatComesBack:
 
         assert [list(line) for line in found[1:]] == [["endpoint"], ["callback"], ["end"]]
         assert found[2]["callback"]["id"] == "c1"
+        assert len(list(dump(app, ["other", "other"]))) == len(found)
         with pytest.raises(EndpointNotFound):
             next(dump(app, ["nobody"]))
+        with pytest.raises(InvalidValue, match="put it into a list"):
+            next(dump(app, "other"))
 
 
 class TestSecrets:
@@ -188,6 +209,9 @@ class TestRefusals:
             ([HEADER, "", "[]"], "line 3 of the dump"),
             ([HEADER, "{"], "line 2 of the dump"),
             ([HEADER, b"\xff"], "line 2 of the dump"),
+            ([HEADER, "[" * 100_000], "line 2 of the dump"),
+            ([HEADER, '{"callback":' * 100_000], "line 2 of the dump"),
+            ([HEADER, 5], "line 2 of the dump: expected bytes or str"),
             ([HEADER, '{"other": 1}'], "endpoint, callback or end"),
             ([HEADER, '{"end": {"endpoints": 0, "callbacks": 1}}'], "lines are missing"),
             (
@@ -249,10 +273,26 @@ class TestRefusals:
             assert "line 3 of the dump" in caught.value.__notes__[0]
             assert [callback.id for callback in contents(app)["orders"]] == ["c"]
 
-    def test_of_values_that_only_memory_takes(self, app: Application) -> None:
-        app.callbacks.push("orders", Callback.new(object())).get()
-        with pytest.raises(InvalidValue, match=r"got a builtins\.object"):
+    def test_of_several_lines_name_the_first(self, app: Application) -> None:
+        """Also if a later one fails before the first has been answered; nothing goes on then."""
+        bad = json.dumps({"callback": {**GOOD, "phase": "gone"}})
+        good = json.dumps({"callback": GOOD})
+        with pytest.raises(UnknownPhase) as caught:
+            load(app, [HEADER, bad, good, "garbage"])
+        assert "line 2 of the dump" in caught.value.__notes__[0]
+
+    def test_of_an_application_that_does_not_run_name_the_line(self) -> None:
+        lines = [HEADER, json.dumps({"callback": GOOD})]
+        with pytest.raises(NotRunning) as caught:
+            load(Application(), lines)
+        assert "line 2 of the dump" in caught.value.__notes__[0]
+
+    @pytest.mark.parametrize("value", [object(), 10**5000, bytearray(b"x")], ids=type)
+    def test_of_values_that_only_memory_takes(self, app: Application, value: Any) -> None:
+        app.callbacks.push("orders", Callback.new(value, id="odd")).get()
+        with pytest.raises(InvalidValue, match=r"Callback\.request") as caught:
             list(dump(app))
+        assert caught.value.__notes__ == ["at callback 'odd' of endpoint 'orders'"]
 
 
 def test_memory_stays_flat(new_backend: Callable[[], SqliteBackend], tmp_path: Path) -> None:

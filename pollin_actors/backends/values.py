@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from pollin_actors.errors import InvalidValue
 from pollin_actors.resources import Request
 
-__all__ = ["DEPTH", "Stored", "decode", "encode", "tagged", "untagged"]
+__all__ = ["DEPTH", "Stored", "decode", "encode", "is_plain", "tagged", "untagged"]
 
 Stored: TypeAlias = "tuple[int, bytes | None, bytes]"
 """Which kind of value it is, the headers if it is a Request, and its bytes."""
@@ -75,6 +75,11 @@ def _read(stored: bytes) -> Any:
     return _load(stored.decode("utf-8", "surrogatepass"))
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text has no lone surrogates, which only Python's strings can have."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def tagged(value: Any, depth: int = DEPTH) -> Any:
     """The value made of what JSON has.
 
@@ -87,8 +92,14 @@ def tagged(value: Any, depth: int = DEPTH) -> Any:
             too deeply.
     """
     kind = type(value)
-    if value is None or kind in (bool, int, str):
+    if value is None or kind in (bool, int):
         return value
+    if kind is str:
+        if is_plain(value):
+            return value
+        # JSON's escapes of two lone surrogates would be read as one character.
+        octets = value.encode("utf-8", "surrogatepass")
+        return {_TAG: ["text", b64encode(octets).decode("ascii")]}
     if kind is float:
         return value if isfinite(value) else {_TAG: ["float", str(value)]}
     if kind is bytes:
@@ -99,7 +110,7 @@ def tagged(value: Any, depth: int = DEPTH) -> Any:
     if kind is list:
         return [tagged(item, less) for item in value]
     if kind is dict:
-        if _TAG not in value and all(type(key) is str for key in value):
+        if _TAG not in value and all(type(key) is str and is_plain(key) for key in value):
             return {key: tagged(item, less) for key, item in value.items()}
         pairs = [[tagged(key, less), tagged(item, less)] for key, item in value.items()]
         return {_TAG: ["dict", pairs]}
@@ -109,25 +120,32 @@ def tagged(value: Any, depth: int = DEPTH) -> Any:
     raise InvalidValue("Callback.request", _EXPECTED, got, "convert it before pushing it")
 
 
-def untagged(value: Any) -> Any:
+def untagged(value: Any, depth: int = DEPTH) -> Any:
     """What was given to :func:`tagged`.
 
     Raises:
         LookupError, TypeError, ValueError: it does not come from there.
     """
+    less = depth - 1
+    if less < -1:
+        raise ValueError(f"nested more than {DEPTH} times")
     if type(value) is list:
-        return [untagged(item) for item in value]
+        return [untagged(item, less) for item in value]
     if type(value) is not dict:
         return value
     if _TAG not in value:
-        return {key: untagged(item) for key, item in value.items()}
+        return {key: untagged(item, less) for key, item in value.items()}
+    if len(value) != 1:
+        raise ValueError(f"more than {_TAG!r} in one object")
     name, content = value[_TAG]
+    if name == "text":
+        return b64decode(content, validate=True).decode("utf-8", "surrogatepass")
     if name == "float":
         return float(content)
     if name == "bytes":
         return b64decode(content, validate=True)
     if name == "tuple":
-        return tuple(untagged(item) for item in content)
+        return tuple([untagged(item, less) for item in content])
     if name != "dict":
-        raise ValueError(f"expected float, bytes, tuple or dict, got {name!r}")
-    return {untagged(key): untagged(item) for key, item in content}
+        raise ValueError(f"expected text, float, bytes, tuple or dict, got {name!r}")
+    return {untagged(key, less): untagged(item, less) for key, item in content}

@@ -44,6 +44,8 @@ OPTIONS = {
     "Endpoint.secret": "--secret",
     "Endpoint.ttl": "--ttl",
     "backend": "--backend",
+    "busy_timeout": "--backend",
+    "durability": "--backend",
 }
 
 

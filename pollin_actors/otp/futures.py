@@ -25,8 +25,7 @@ import structlog
 
 from pollin_actors.otp.errors import AlreadySettled, DeadlineExceeded, OtpError
 from pollin_actors.otp.guard import Guard
-from pollin_actors.otp.last_words import OWN, log_exception
-from pollin_actors.otp.waiting import Waiter, block_on
+from pollin_actors.otp.waiting import CallbackWaiter, Waiter, block_on
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -95,11 +94,14 @@ class ReplyFuture(pykka.Future[T]):
         if waiters is not None:
             # No tuple: CPython 3.11 makes it after it has looked where the list's array lies, and
             # a collection in between lets another thread's append move that.
+            told = True
             for waiter in list(waiters):
-                waiter.fire()
+                if waiter.fire() is False:
+                    told = False
             # Only then let go of: they may hold this future, and would keep a large answer alive
             # until the garbage collector comes. Who was added meanwhile has fired itself.
-            waiters.clear()
+            if told:
+                waiters.clear()
 
     def set(self, value: T | None = None) -> None:
         """Settle with a value.
@@ -227,7 +229,7 @@ class ReplyFuture(pykka.Future[T]):
         in it is logged (``future.callback_failed``) and goes no further. One that an interrupt of
         that thread cuts short is called again.
         """
-        self._add_waiter(_CallbackWaiter(self, callback))
+        self._add_waiter(CallbackWaiter(self, callback))
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait on the running event loop without blocking it.
@@ -355,6 +357,10 @@ class DerivedFuture(ReplyFuture[T]):
                 self._store((self._compute(values), None))
         except Exception:
             self._store((None, sys.exc_info()))
+        except BaseException:
+            if current_thread() is main_thread():
+                raise  # perhaps an interrupt
+            self._store((None, sys.exc_info()))
 
     def _store(self, outcome: Outcome) -> None:
         """Settle without waking anybody: under the guard that could take another's guard."""
@@ -399,29 +405,6 @@ def _swallow(get: Callable[[], object]) -> None:
     """Run a blocking get for its effect; the outcome is read from the future afterwards."""
     with contextlib.suppress(Exception):
         get()
-
-
-class _CallbackWaiter:
-    __slots__ = ("_callback", "_future", "_once")
-
-    def __init__(self, future: ReplyFuture[Any], callback: Callable[[Any], object]) -> None:
-        self._future = future
-        self._callback = callback
-        self._once = iter((True,))
-
-    def fire(self) -> None:
-        if next(self._once, False):
-            try:
-                self._callback(self._future)
-            except OWN as error:
-                if not isinstance(error, Exception) and current_thread() is main_thread():
-                    self._once = iter((True,))  # a signal handler's: the main thread is to end
-                    raise
-                log_exception("future.callback_failed", callback=repr(self._callback))
-            except BaseException:
-                # Interrupted: whoever finishes the work tells it again.
-                self._once = iter((True,))
-                raise
 
 
 class _SourceWaiter:

@@ -7,18 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pollin_actors.otp.errors import CallCycle, WouldBlock
+from pollin_actors.otp.guard import Guard
+from pollin_actors.otp.last_words import log_exception
 
 if TYPE_CHECKING:
     from pollin_actors.otp.cell import Cell
     from pollin_actors.otp.futures import ReplyFuture
     from pollin_actors.otp.runtime import Scheduler
 
-__all__ = ["Waiter", "block_on", "current_cell", "running_cell", "simulated_scheduler"]
+__all__ = [
+    "CallbackWaiter",
+    "Waiter",
+    "block_on",
+    "current_cell",
+    "running_cell",
+    "simulated_scheduler",
+]
 
 # Set once in each actor's own Context, so a turn announces itself at no cost per turn.
 current_cell: ContextVar[Cell | None] = ContextVar("pollin_actors.otp.current_cell", default=None)
@@ -32,9 +42,45 @@ simulated_scheduler: ContextVar[Scheduler | None] = ContextVar(
 class Waiter(Protocol):
     """Somebody to tell once a future is settled."""
 
-    def fire(self) -> None:
-        """Wake up. May be called more than once, from any thread; must not raise."""
+    def fire(self) -> object:
+        """Wake up. May be called more than once, from any thread; must not raise.
+
+        False: not told yet, because another thread is at it and may be interrupted.
+        """
         ...
+
+
+class CallbackWaiter:
+    """Calls a function of the future."""
+
+    __slots__ = ("_callback", "_done", "_future", "_guard", "_interrupted")
+
+    def __init__(self, future: ReplyFuture[Any], callback: Callable[[Any], object]) -> None:
+        self._future = future
+        self._callback = callback
+        self._guard = Guard()
+        self._done = self._interrupted = False
+
+    def fire(self) -> bool:
+        """Call it once; say whether that is over."""
+        if not self._done:
+            self._guard.attempt(self._run)
+        return self._done
+
+    def _run(self) -> None:
+        if self._done:
+            return
+        try:
+            self._callback(self._future)
+        except Exception:
+            log_exception("future.callback_failed", callback=repr(self._callback))
+        except BaseException:
+            # Only the main thread is interrupted; whoever finishes the work calls it again.
+            if threading.current_thread() is threading.main_thread() and not self._interrupted:
+                self._interrupted = True
+                raise
+            log_exception("future.callback_failed", callback=repr(self._callback))
+        self._done = True
 
 
 class ThreadWaiter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pollin_actors.application import Application
 from pollin_actors.errors import NotRunning, PollinError
-from pollin_actors.otp import OtpError, ReplyFuture
+from pollin_actors.otp import OtpError, ReplyFuture, Runtime
 from pollin_actors.web.answers import HEALTH_METHODS, HEALTHY, UNREADY, Answer, unhealthy
 
 __all__ = ["Readiness"]
@@ -23,12 +23,13 @@ class Readiness:
         timeout: seconds after which a backend that has not answered counts as unavailable.
     """
 
-    __slots__ = ("_app", "_kept_until", "_reply", "_timeout")
+    __slots__ = ("_app", "_kept_until", "_reply", "_runtime", "_timeout")
 
     def __init__(self, app: Application, timeout: float) -> None:
         self._app = app
         self._timeout = timeout
         self._reply: ReplyFuture[None] | None = None
+        self._runtime: Runtime | None = None
         self._kept_until = 0.0
 
     async def answer(self, method: str) -> Answer:
@@ -44,9 +45,13 @@ class Readiness:
         return HEALTHY
 
     def _ask(self) -> ReplyFuture[None]:
-        now = self._app.runtime.clock.monotonic()  # raises NotRunning
+        runtime = self._app.runtime  # raises NotRunning
+        now = runtime.clock.monotonic()
         reply = self._reply
-        if reply is None or (reply.done() and now >= self._kept_until):
+        # What was found before a restart of the application says nothing about this run.
+        stale = runtime is not self._runtime
+        if reply is None or stale or (reply.done() and now >= self._kept_until):
+            self._runtime = runtime
             self._kept_until = now + KEPT_S
             reply = self._reply = self._app.ready(timeout=self._timeout)
         return reply

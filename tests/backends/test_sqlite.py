@@ -164,6 +164,24 @@ class TestFile:
         assert "not a SQLite file" in refused(SqliteBackend(path))
         assert fingerprint(tmp_path) == before
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+    def test_that_is_no_file_is_refused(self, tmp_path: Path) -> None:
+        """Opening a FIFO would wait for who writes into it, for ever."""
+        os.mkfifo(tmp_path / "fifo")
+        for path in (tmp_path / "fifo", tmp_path):
+            assert "not a regular file" in refused(SqliteBackend(path))
+
+    @pytest.mark.skipif(os.name != "posix", reason="this system has no modes")
+    def test_is_for_its_owner_only(self, inbox: Inbox) -> None:
+        """Secrets are in it, and in the files beside it; what its owner allows later stays."""
+        inbox.push("a")
+        modes = {path.name: path.stat().st_mode & 0o777 for path in inbox.path.parent.iterdir()}
+        assert modes == dict.fromkeys(["inbox.db", "inbox.db-shm", "inbox.db-wal"], 0o600)
+        inbox.backend.close()
+        inbox.path.chmod(0o640)
+        inbox.backend.open(time.time_ns)
+        assert inbox.path.stat().st_mode & 0o777 == 0o640
+
     def test_of_a_newer_version_is_refused(self, inbox: Inbox) -> None:
         inbox.backend.close()
         with closing(sqlite3.connect(inbox.path)) as other:
@@ -304,8 +322,12 @@ class TestFailures:
     def test_of_a_file_that_is_read_only_end_with_it(self, inbox: Inbox) -> None:
         inbox.push("a")
         inbox.connection.execute("PRAGMA query_only = ON")
+        told = threading.Event()
+        future = inbox.backend.execute(Push("e", Callback.new(b"", id="b"), None, True))
+        future.add_done_callback(lambda _: told.set())
+        assert told.wait(60)
         with pytest.raises(BackendUnavailable, match="make the file and its folder writable"):
-            inbox.push("b")
+            future.get()
 
         # The connection was given up; the new one finds a file that can be written to.
         assert inbox.push("b") == "queued"

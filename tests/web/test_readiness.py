@@ -80,6 +80,24 @@ def test_a_file_that_another_program_locks_is_told(tmp_path: Path) -> None:
         assert ready(app).status == exchange(app).status == 200
 
 
+def test_it_is_asked_anew_after_a_restart(tmp_path: Path) -> None:
+    """What was found before says nothing about the new run."""
+    backend = SqliteBackend(tmp_path / "inbox.db", busy_timeout=0)
+    app = Application(backend)
+    receiver = asgi(app)
+
+    def ask() -> int | None:
+        request = Exchange("/readyz", [], method="GET")
+        return asyncio.run(request.through(receiver)).status
+
+    with app, closing(sqlite3.connect(tmp_path / "inbox.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert ask() == 503
+        other.execute("ROLLBACK")
+    with app:
+        assert ask() == 200
+
+
 class Trials(MemoryBackend):
     """Notes the trials, and answers them when it is told to."""
 

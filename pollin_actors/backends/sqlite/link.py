@@ -15,6 +15,8 @@ from pollin_actors.errors import BackendUnavailable, ForkedProcess
 __all__ = ["Link"]
 
 _REMOVED = "put it back, or close the backend and open it to begin with an empty one"
+# The log of the old one lies beside it still, and would be laid over the new one.
+_REPLACED = "close the backend, see that no -wal file is left beside it, and open it again"
 
 
 class Link:
@@ -35,7 +37,7 @@ class Link:
         self.connection: sqlite3.Connection | None = None
         self.operations: Operations
         self._file: tuple[int, int] | None = None
-        self._closed = False
+        self._opening = self._closed = False
         _links.add(self)
 
     def is_replaced(self) -> bool:
@@ -57,10 +59,18 @@ class Link:
         if _open_at_fork and os.path.exists(path) and _identity(path) in _open_at_fork:
             raise ForkedProcess
         # A file that was there once is never made anew: what it held was acknowledged.
-        if self._file is not None and not os.path.exists(path):
+        before = _identity(path) if os.path.exists(path) else None
+        if self._file is not None and before is None:
             raise BackendUnavailable("sqlite", f"{path} was removed", _REMOVED)
+        if self._file is not None and before != self._file:
+            raise BackendUnavailable("sqlite", f"{path} was replaced by another file", _REPLACED)
+        self._opening = True
         connection = self._connect()
         self._file = _identity(path)
+        if before is not None and before != self._file:
+            self._file = before
+            connection.close()
+            raise BackendUnavailable("sqlite", f"{path} was replaced by another file", _REPLACED)
         self.operations = Operations(connection, self._time_ns, path)
         self.connection = connection
         return connection
@@ -108,8 +118,9 @@ _open_at_fork: set[tuple[int, int]] = set()
 def _after_fork() -> None:
     for link in tuple(_links):
         # Without a connection it may be opening or closing one at this moment.
-        if not link._closed and link._file is not None:
-            _open_at_fork.add(link._file)
+        if link._opening and not link._closed:
+            with suppress(OSError):
+                _open_at_fork.add(link._file or _identity(link.path))
         if link.connection is not None:
             _inherited.append(link.connection)
             link.connection = None

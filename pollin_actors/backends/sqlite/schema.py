@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Literal, TypeAlias
@@ -67,6 +67,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             queued INTEGER NOT NULL,
             PRIMARY KEY (queue, phase)
         ) WITHOUT ROWID""",
+        # What a trial writes: as much as a push with a body of that size.
+        "CREATE TABLE trial (number INTEGER PRIMARY KEY, body BLOB NOT NULL)",
+        "INSERT INTO trial (number, body) VALUES (1, zeroblob(65536))",
         # Triggers, because each statement of its own costs as much again as what it does. Rows
         # whose id is known are passed over: the statement then counts fewer than it was given.
         """CREATE TRIGGER callback_known BEFORE INSERT ON callbacks
@@ -125,10 +128,15 @@ def connect(path: str, durability: Durability, busy_timeout: float) -> sqlite3.C
 
 def _connect(path: str, durability: Durability) -> sqlite3.Connection:
     _check_header(path)
+    is_new = not os.path.exists(path)
     connection = sqlite3.connect(
         path, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False
     )
     try:
+        if is_new:
+            # Secrets and bodies will be in it. The files beside it get the same mode.
+            with suppress(OSError):  # not every file system has modes
+                os.chmod(path, 0o600)
         connection.execute("PRAGMA trusted_schema = OFF")
         _migrate(connection, path)
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -152,6 +160,8 @@ def _check_header(path: str) -> None:
     """
     if not os.path.exists(path):
         return
+    if not os.path.isfile(path):
+        raise BackendUnavailable("sqlite", f"{path} is not a regular file", "choose another file")
     uri = f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(uri, uri=True)) as connection:

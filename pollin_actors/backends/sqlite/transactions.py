@@ -20,12 +20,13 @@ from pollin_actors.backends.sqlite.operations import READS, Operations
 from pollin_actors.backends.sqlite.statements import BATCHES
 from pollin_actors.errors import PollinError
 from pollin_actors.otp.futures import Outcome, ReplyFuture
+from pollin_actors.otp.last_words import log_exception
 
 __all__ = ["Job", "Transactions"]
 
 MOST, LEAST = BATCHES[0], BATCHES[-1]
 
-# What a helper judges; anything else goes to who waits, and the writer's own thread tries again.
+# What may come of a transaction. Anything else, on the thread of a helper, is somebody else's.
 _JUDGED = (sqlite3.Error, PollinError, HalfDone)
 
 
@@ -75,44 +76,52 @@ class Transactions:
                 self._committing = group, outcomes
                 connection.execute("COMMIT")
             except Exception as error:
-                if not patient and not isinstance(error, _JUDGED):
-                    # Perhaps a signal handler's, and perhaps after the commit. Who takes the token
-                    # next finishes what was begun; on the writer's thread no handler runs.
+                if not patient and self._is_foreign(error):
+                    # Perhaps after the commit. Who takes the token next finishes what was begun.
                     raise
                 # First of all: it was not committed.
                 committing, self._committing = self._committing, None
                 link.undo(error)
-                if busy(error):
-                    if not patient:
-                        return
-                    if monotonic() < until:
-                        continue
+                if not patient:
+                    return  # the writer's own thread waits, or finds out what is wrong
+                if busy(error) and monotonic() < until:
+                    continue
                 if len(group) > 1 and committing is None and isolated(error):
                     # One of them is to blame, and only that one is to fail.
                     for job in group:
                         self.commit([job], patient, until)
-                        if job.future._outcome is None:
-                            return  # somebody has the lock: the rest keeps its place behind it
                     return
-                outcomes = self._failures(group, error, patient, until)
+                outcomes = self._failures(group, error, until)
                 self._committing = group, outcomes
-            self._settle(group, outcomes)
+            self._settle(group, outcomes, patient)
             return
 
-    def _failures(
-        self, group: list[Job], error: Exception, patient: bool, until: float
-    ) -> list[Outcome]:
+    def _is_foreign(self, error: Exception) -> bool:
+        """Whether a signal handler may have raised it, in the thread of a helper."""
+        traceback = error.__traceback__
+        at_commit = self._committing is not None
+        deeper = traceback is not None and traceback.tb_next is not None
+        return not isinstance(error, _JUDGED) or (at_commit and deeper)
+
+    def _failures(self, group: list[Job], error: Exception, until: float) -> list[Outcome]:
         """The outcomes of a group that cannot be committed. What only reads is answered."""
         failure = _failure(self._link.path, error)
         reads = [job for job in group if job.run in READS]
         if 0 < len(reads) < len(group) and (busy(error) or read_only(error)):
             # Nothing was changed before them, so it does not matter that they come last.
-            self.commit(reads, patient, until)
+            self.commit(reads, True, until)
         return [failure] * len(group)
 
-    def _settle(self, group: list[Job], outcomes: list[Outcome]) -> None:
+    def _settle(self, group: list[Job], outcomes: list[Outcome], patient: bool) -> None:
         for job, outcome in zip(group, outcomes, strict=True):
-            job.future._settle(outcome)
+            try:
+                job.future._settle(outcome)
+            except BaseException:
+                if not patient:
+                    raise
+                # The writer's own thread is not interrupted: it is some callback's doing, and the
+                # others are to be answered.
+                log_exception("backend.callback_failed", path=self._link.path)
         self._committing = None
 
     def _execute(self, connection: sqlite3.Connection, group: list[Job]) -> list[Outcome]:
@@ -138,7 +147,7 @@ class Transactions:
                 outcomes.append((None, (type(error), error, error.__traceback__)))
         return outcomes
 
-    def recover(self) -> None:
+    def recover(self, patient: bool) -> None:
         """Finish, or undo, what an interrupted thread had begun."""
         self._link.operations.undone()
         connection, committing = self._link.connection, self._committing
@@ -146,7 +155,7 @@ class Transactions:
             self._committing = None
             self._link.undo(None)
         elif committing is not None:
-            self._settle(*committing)
+            self._settle(*committing, patient)
 
 
 def _pushes(group: list[Job], first: int) -> list[tuple[Any, Any]]:

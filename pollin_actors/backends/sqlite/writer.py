@@ -196,10 +196,11 @@ class Writer:
 
     def _work_off(self) -> bool:
         """Commit what waits, and say whether there was anything to do."""
-        # A helper that holds the token rings afterwards if more has come.
+        # A helper that holds the token rings afterwards if more has come. One that was interrupted
+        # may have left nothing but the sign that it is at work.
         worked = False
         at_work = True
-        while at_work and self._waiting:
+        while at_work and (self._waiting or self._begun):
             try:
                 at_work = self._token.attempt(self._work, True)
                 worked = worked or at_work
@@ -261,7 +262,7 @@ class Writer:
     def _work(self, patient: bool) -> None:
         """Commit and answer one group. Without patience it is left alone if the file is locked."""
         if self._begun:
-            self._transactions.recover()
+            self._transactions.recover(patient)
             self._forget_answered()
             self._begun = False
         if self._ended:
@@ -279,7 +280,7 @@ class Writer:
                     raise
                 # A defect of ours, or no memory: the thread lives on, and nobody waits for ever.
                 log_exception("backend.writer_failed", path=self._path)
-                self._transactions.recover()
+                self._transactions.recover(True)
                 for job in group:
                     job.future._fail(unavailable(self._path, error))
         self._forget_answered()
