@@ -17,6 +17,7 @@ from pollin_actors.errors import (
     EndpointExists,
     EndpointNotFound,
     InvalidValue,
+    PhaseConflict,
     UnknownPhase,
     WrongSecret,
 )
@@ -220,6 +221,9 @@ class ListBackend:
         row = None if key is None else queue.find(text(message, "key"))
         if row is None:
             raise CallbackNotFound(message.endpoint_id, message.key)
+        found, expect = row.callback.phase, message.expect
+        if expect is not None and text(message, "expect") != found:
+            raise PhaseConflict(message.endpoint_id, message.key, expect, found)
         row.callback = row.callback.with_phase(message.phase)
         return row.callback
 

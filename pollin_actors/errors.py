@@ -19,6 +19,7 @@ __all__ = [
     "InvalidValue",
     "MissingExtra",
     "NotRunning",
+    "PhaseConflict",
     "PollinError",
     "TooLarge",
     "UnknownBackend",
@@ -99,6 +100,23 @@ class CallbackNotFound(PollinError):
         super().__init__(
             f"endpoint {endpoint_id!r} holds no callback {callback_id!r}: it was never pushed, "
             "or it was popped, deleted or has expired; check the id"
+        )
+
+
+class PhaseConflict(PollinError):
+    """The callback is in another phase than expected, and was left there.
+
+    Attributes: ``endpoint_id``, ``callback_id``, ``expected`` and ``phase``, the one it is in.
+    """
+
+    def __init__(self, endpoint_id: str, callback_id: str, expected: str, phase: str) -> None:
+        self.endpoint_id = endpoint_id
+        self.callback_id = callback_id
+        self.expected = expected
+        self.phase = phase
+        super().__init__(
+            f"callback {callback_id!r} of endpoint {endpoint_id!r} was left as it is: expected it "
+            f"in phase {expected!r}, got {phase!r}; somebody has moved it, so fetch it and look"
         )
 
 

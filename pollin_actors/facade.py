@@ -275,14 +275,24 @@ class Callbacks:
         *,
         key: str,
         phase: str,
+        expect: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
     ) -> ReplyFuture[Callback]:
         """Move a callback into another phase; the reply is the changed callback.
 
-        Errors: ``UnknownPhase``, ``CallbackNotFound``.
+        Args:
+            endpoint_id: whose.
+            key: the callback's id.
+            phase: where to.
+            expect: the phase that it must be in; None: whichever. Of several who move a callback
+                out of the same phase, one succeeds.
+            timeout: seconds until the deadline.
+
+        Errors: ``UnknownPhase``, ``CallbackNotFound``; ``PhaseConflict`` if it is in another
+        phase than expected.
         """
         mailbox = self._find(endpoint_id) or self._new(endpoint_id)
-        return mailbox.ask(UpdatePhase(endpoint_id, key, phase), timeout)
+        return mailbox.ask(UpdatePhase(endpoint_id, key, phase, expect), timeout)
 
     def ref(
         self, endpoint_id: str, *, timeout: float | None = DEFAULT_TIMEOUT

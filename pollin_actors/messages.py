@@ -212,13 +212,17 @@ class DeleteCallback(NamedTuple):
 class UpdatePhase(NamedTuple):
     """Set the phase of the callback with the id ``key``; its place in the queue stays.
 
-    Reply: the changed ``Callback``. Errors: ``EndpointNotFound``, ``UnknownPhase``,
-    ``CallbackNotFound``.
+    With ``expect`` it is moved only if it is in that phase: of several who move the same callback
+    from one phase to another, one succeeds.
+
+    Reply: the changed ``Callback``. Errors, looked for in this order: ``EndpointNotFound``,
+    ``UnknownPhase``, ``CallbackNotFound``, ``PhaseConflict``; nothing was changed.
     """
 
     endpoint_id: str
     key: str
     phase: str
+    expect: str | None = None
 
 
 class Sweep(NamedTuple):

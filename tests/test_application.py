@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from pollin_actors import (
     InvalidValue,
     NotRunning,
     Outcome,
+    PhaseConflict,
     PollinError,
     Request,
     Settings,
@@ -389,6 +392,29 @@ def test_delete_reset_and_update_phase(app: Application) -> None:
         app.callbacks.update_phase("orders", key="b", phase="processed").get()
     assert app.callbacks.reset("orders").get() == 2
     assert app.callbacks.reset("orders").get() == 0
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_of_several_who_move_a_callback_one_succeeds(tmp_path: Path, durable: bool) -> None:
+    """With expect, also through two applications on one file."""
+    url = f"sqlite:///{tmp_path / 'inbox.db'}"
+    first = Application(url if durable else None, endpoints=[Endpoint.new(PHASES, 0, id="orders")])
+    with first, Application(url) if durable else contextlib.nullcontext(first) as second:
+        for turn in range(20):
+            push(first, str(turn))
+            calls = [
+                app.callbacks.update_phase(
+                    "orders", key=str(turn), phase="processed", expect="received"
+                )
+                for app in (first, second, first, second)
+            ]
+            errors = []
+            for call in calls:
+                try:
+                    assert call.get().phase == "processed"
+                except PhaseConflict as error:
+                    errors.append((error.expected, error.phase))
+            assert errors == [("received", "processed")] * 3
 
 
 def test_every_operation_on_an_unknown_endpoint(app: Application) -> None:

@@ -22,6 +22,7 @@ from pollin_actors.errors import (
     BackendUnavailable,
     CallbackNotFound,
     EndpointNotFound,
+    PhaseConflict,
     UnknownPhase,
     WrongSecret,
 )
@@ -223,7 +224,7 @@ class CallbackQueue:
 
     def update_phase(self, message: messages.UpdatePhase, time_ns: Clock) -> Callback:
         self._begin(time_ns)
-        _, key, phase = message
+        _, key, phase, expect = message
         endpoint = self.terms[0]
         if phase not in endpoint.phases:
             raise UnknownPhase(endpoint.id, phase, endpoint.phases)
@@ -232,6 +233,8 @@ class CallbackQueue:
         if number is None:
             raise CallbackNotFound(endpoint.id, key)
         callback, expires_at, until = self.rows[number]
+        if expect is not None and callback.phase != text(message, "expect"):
+            raise PhaseConflict(endpoint.id, key, expect, callback.phase)
         if callback.phase == phase:
             return callback
         changed = callback.with_phase(phase)

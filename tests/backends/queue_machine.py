@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from pollin_actors.backends.conformance import NewBackend
 from pollin_actors.backends.interface import Backend
-from pollin_actors.errors import CallbackNotFound, UnknownPhase
+from pollin_actors.errors import CallbackNotFound, PhaseConflict, UnknownPhase
 from pollin_actors.messages import (
     Count,
     CreateEndpoint,
@@ -189,14 +189,16 @@ class QueueMachine(RuleBasedStateMachine):
             page = self.do(DumpPage("e", page.cursor, limit))
         assert found == self.model.filtered(None)
 
-    @rule(key=keys, phase=phases)
-    def update_phase(self, key: str, phase: str) -> None:
-        message = UpdatePhase("e", key, phase)
+    @rule(key=keys, phase=phases, expect=st.none() | phases)
+    def update_phase(self, key: str, phase: str, expect: str | None) -> None:
+        message = UpdatePhase("e", key, phase, expect)
         stored = self.model.find(key)
         if phase not in self.model.endpoint.phases:
             self.raises(message, UnknownPhase)
         elif stored is None:
             self.raises(message, CallbackNotFound)
+        elif expect not in (None, stored.phase):
+            self.raises(message, PhaseConflict)
         else:
             changed = stored.with_phase(phase)
             assert self.do(message) == changed

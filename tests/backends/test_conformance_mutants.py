@@ -277,6 +277,27 @@ def no_key_changes_the_oldest(backend: ListBackend, message: UpdatePhase, now: i
 
 
 @instead_of(UpdatePhase)
+def phase_changes_expect_nothing(backend: ListBackend, message: UpdatePhase, now: int) -> Any:
+    return right(backend, message._replace(expect=None), now)
+
+
+@instead_of(UpdatePhase)
+def conflicts_change_the_phase(backend: ListBackend, message: UpdatePhase, now: int) -> Any:
+    right(backend, message._replace(expect=None), now)
+    return right(backend, message, now)
+
+
+@instead_of(UpdatePhase)
+def conflicts_pass_where_the_phase_stays(
+    backend: ListBackend, message: UpdatePhase, now: int
+) -> Any:
+    row = backend._queue(message, now).find(message.key) if message.key else None
+    if row is not None and row.callback.phase == message.phase:
+        return row.callback
+    return right(backend, message, now)
+
+
+@instead_of(UpdatePhase)
 def phase_changes_restart_the_ttl(backend: ListBackend, message: UpdatePhase, now: int) -> Any:
     callback = right(backend, message, now)
     queue = backend._queue(message, now)

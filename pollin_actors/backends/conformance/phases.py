@@ -12,7 +12,7 @@ from pollin_actors.backends.conformance.probe import (
     expect,
     refuses,
 )
-from pollin_actors.errors import CallbackNotFound, UnknownPhase
+from pollin_actors.errors import CallbackNotFound, InvalidValue, PhaseConflict, UnknownPhase
 from pollin_actors.messages import (
     Count,
     DeleteCallback,
@@ -70,6 +70,28 @@ def phases_are_changed(new_store: NewStore) -> None:
         probe.holds("a b")
 
 
+def phase_changes_may_expect_a_phase(new_store: NewStore) -> None:
+    """UpdatePhase with expect changes a callback that is in that phase; else PhaseConflict says
+    which it is in, and nothing is changed. What does not exist is said before."""
+    with Probe(new_store) as probe:
+        probe.push("a")
+        moved = UpdatePhase("orders", "a", "processed", "received")
+        expect(probe.do(moved).phase, "processed", "the phase in the reply")
+        error = refuses(PhaseConflict, probe.do, moved)
+        told = (error.endpoint_id, error.callback_id, error.expected, error.phase)
+        expect(told, ("orders", "a", "received", "processed"), "what the error says")
+        for expected in ("", "gone", "Processed"):
+            back = UpdatePhase("orders", "a", "received", expected)
+            refuses(PhaseConflict, probe.do, back)
+        expect(probe.do(Fetch("orders")).phase, "processed", "the phase that is stored")
+        same = UpdatePhase("orders", "a", "processed", "processed")
+        expect(probe.do(same).phase, "processed", "the phase of one that stays")
+        refuses(UnknownPhase, probe.do, UpdatePhase("orders", "a", "gone", "received"))
+        refuses(CallbackNotFound, probe.do, UpdatePhase("orders", "b", "received", "gone"))
+        odd: Any = 5
+        refuses(InvalidValue, probe.do, UpdatePhase("orders", "a", "received", odd))
+
+
 def phase_changes_keep_the_time(new_store: NewStore) -> None:
     """UpdatePhase changes neither the expiry nor how long the id is remembered."""
     for phase in ("processed", "received"):
@@ -121,6 +143,7 @@ CHECKS: tuple[Check, ...] = (
     phases_are_counted,
     unknown_phases_are_refused,
     phases_are_changed,
+    phase_changes_may_expect_a_phase,
     phase_changes_keep_the_time,
     phases_that_went_are_seen,
     phases_that_went_can_be_left,

@@ -22,6 +22,7 @@ from pollin_actors.errors import (
     EndpointExists,
     EndpointNotFound,
     InvalidValue,
+    PhaseConflict,
     UnknownPhase,
 )
 from pollin_actors.resources import Callback, Endpoint, Page
@@ -136,7 +137,7 @@ class Operations(Pushes):
         return True
 
     def update_phase(self, message: messages.UpdatePhase, stored: None) -> Callback:
-        endpoint_id, key, phase = message
+        endpoint_id, key, phase, expect = message
         terms = self._terms(message)
         if phase not in terms.endpoint.phases:
             raise UnknownPhase(endpoint_id, phase, terms.endpoint.phases)
@@ -147,6 +148,8 @@ class Operations(Pushes):
         if row is None:
             raise CallbackNotFound(endpoint_id, key)
         callback = self._callback(row)
+        if expect is not None and callback.phase != text(message, "expect"):
+            raise PhaseConflict(endpoint_id, key, expect, callback.phase)
         if callback.phase == phase:
             return callback
         self._execute("UPDATE callbacks SET phase = ? WHERE position = ?", (phase, row[0]))
