@@ -16,7 +16,7 @@ import pykka
 import pytest
 import structlog
 
-from pollin_actors.backends.sqlite import SqliteBackend
+from pollin_actors.backends.sqlite import SqliteBackend, link
 from pollin_actors.backends.sqlite.link import Link
 from pollin_actors.backends.sqlite.operations import Operations
 from pollin_actors.backends.sqlite.transactions import Job
@@ -301,6 +301,11 @@ class TestCallbacks:
 
 
 class TestFiles:
+    @pytest.fixture(autouse=True)
+    def look_each_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Not only every hundredth of a second."""
+        monkeypatch.setattr(link, "TRUST_S", 0.0)
+
     def test_that_are_removed_are_missed(self, shared: Shared) -> None:
         """What would be written into nowhere is not acknowledged, and no new file is begun."""
         shared.push("a").get()

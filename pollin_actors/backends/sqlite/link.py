@@ -7,12 +7,16 @@ import sqlite3
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 
 from pollin_actors.backends.sqlite.failures import survives
 from pollin_actors.backends.sqlite.operations import Operations
 from pollin_actors.errors import BackendUnavailable, ForkedProcess
 
 __all__ = ["Link"]
+
+# For so long after a look at the file it counts as the same, in seconds.
+TRUST_S = 0.01
 
 _REMOVED = "put it back, or close the backend and open it to begin with an empty one"
 # The log of the old one lies beside it still, and would be laid over the new one.
@@ -37,11 +41,19 @@ class Link:
         self.connection: sqlite3.Connection | None = None
         self.operations: Operations
         self._file: tuple[int, int] | None = None
+        self._trusted_until = 0.0
         self._opening = self._closed = False
         _links.add(self)
 
     def is_replaced(self) -> bool:
-        """Whether the file is not the one at its path any more: what is written would be lost."""
+        """Whether the file is not the one at its path any more: what is written would be lost.
+
+        What was written just before is lost as well, so it is enough to look now and then.
+        """
+        now = monotonic()
+        if now < self._trusted_until:
+            return False
+        self._trusted_until = now + TRUST_S
         try:
             return _identity(self.path) != self._file
         except OSError:
