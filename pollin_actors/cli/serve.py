@@ -43,9 +43,10 @@ OPTIONS = {
     "Endpoint.phases": "--phases",
     "Endpoint.secret": "--secret",
     "Endpoint.ttl": "--ttl",
+    "SqliteBackend.path": "--backend",
     "backend": "--backend",
-    "busy_timeout": "--backend",
-    "durability": "--backend",
+    "busy_timeout": "--backend: busy_timeout",
+    "durability": "--backend: durability",
 }
 
 

@@ -31,6 +31,11 @@ from tests.cli.command import pollin
         (["serve", "--backend", "floppy://a"], "no backend is known for floppy://: expected one"),
         (["serve", "--backend", "user:pw-tale"], "--backend: expected a URL such as memory://"),
         (["serve", "--backend", "memory://x"], "--backend: expected memory://"),
+        (["serve", "--backend", "sqlite:///a%00b"], "--backend: expected a path without null"),
+        (
+            ["serve", "--backend", "sqlite:///a?durability=none"],
+            "--backend: durability: expected full or normal, got 'none'",
+        ),
         (["serve", "--host", ""], "--host: expected an address or a name"),
         (["serve", "--host", "no such host"], "--host: 'no such host' cannot be used"),
         (["serve", "--secret", ""], "--secret: expected a text that is not empty"),

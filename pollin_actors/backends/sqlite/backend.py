@@ -53,8 +53,11 @@ class SqliteBackend:
         busy_timeout: float = 5.0,
     ) -> None:
         self._path = os.fsdecode(path)
-        if not self._path or self._path == ":memory:" or "\0" in self._path:
+        if not self._path or self._path == ":memory:":
             raise InvalidValue("SqliteBackend.path", "the path of a file", "none", _IN_MEMORY)
+        if "\0" in self._path:
+            got = repr(self._path)[:80]
+            raise InvalidValue("SqliteBackend.path", "a path without null characters", got)
         if durability not in ("full", "normal"):
             raise InvalidValue("durability", "full or normal", repr(durability)[:80])
         if not isfinite(busy_timeout) or busy_timeout < 0:
