@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,6 @@ def test_threads_lose_nothing_on_a_disk_that_fails_again_and_again(
     book.create()
     disk.error, disk.every, disk.torn = error, every, True
     acknowledged: list[str] = []
-    refused: list[str] = []
 
     def work(name: int) -> None:
         for turn in range(60):
@@ -189,11 +188,8 @@ def test_threads_lose_nothing_on_a_disk_that_fails_again_and_again(
             pushes = [Push("e", Callback.new(id.encode() * 300, id=id), None, True) for id in ids]
             futures = [book.backend.execute(push) for push in pushes]
             for id, future in zip(ids, futures, strict=True):
-                try:
+                with suppress(BackendUnavailable):
                     future.get(timeout=60)
-                except BackendUnavailable:
-                    refused.append(id)
-                else:
                     acknowledged.append(id)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
@@ -205,7 +201,8 @@ def test_threads_lose_nothing_on_a_disk_that_fails_again_and_again(
     page = book.backend.execute(DumpPage("e", None, 10**6)).get()
     assert sorted(callback.id for callback in page.callbacks) == sorted(acknowledged)
     assert all(c.request == c.id.encode() * 300 for c in page.callbacks)
-    assert refused
+    # Where faults are rare, a second try succeeds, and nothing need be refused.
+    assert disk.writes > 2 * every
     assert acknowledged
     book.backend.close()
     check_file(tmp_path / "inbox.db")
