@@ -118,9 +118,11 @@ def load(
         for number, line in enumerate(lines, 1):
             loading.take(number, line)
         return loading.finish()
-    except Exception:
+    except Exception as error:
         # An earlier line may have failed too, and nothing is to be under way any more.
-        loading.settle()
+        earlier = loading.abandon()
+        if earlier is not None:
+            raise earlier from error
         raise
     finally:
         loading.restore_phases()
@@ -179,6 +181,16 @@ class _Loading:
         """Wait for all that is under way."""
         while self._under_way:
             self._settle_first()
+
+    def abandon(self) -> Exception | None:
+        """Wait for all that is under way, whatever becomes of it; the first failure, if any."""
+        first: Exception | None = None
+        while self._under_way:
+            try:
+                self._settle_first()
+            except Exception as error:
+                first = first or error
+        return first
 
     def restore_phases(self) -> None:
         """Give endpoints the phases of the dump, whatever phases their callbacks are in."""

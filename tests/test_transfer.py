@@ -194,6 +194,18 @@ class TestSecrets:
             assert "open-sesame" not in str(caught.value)
 
 
+class Unread:
+    """A reply that notes when it is read."""
+
+    def __init__(self, reply: Any, read: list[Any]) -> None:
+        self._reply = reply
+        self._read = read
+
+    def get(self) -> Any:
+        self._read.append(self._reply)
+        return self._reply.get()
+
+
 HEADER = json.dumps({"pollin": "dump", "version": 1})
 GOOD = {"endpoint": "orders", "id": "c", "phase": "", "created_at": 1, "headers": [], "body": ""}
 
@@ -278,8 +290,29 @@ class TestRefusals:
         bad = json.dumps({"callback": {**GOOD, "phase": "gone"}})
         good = json.dumps({"callback": GOOD})
         with pytest.raises(UnknownPhase) as caught:
-            load(app, [HEADER, bad, good, "garbage"])
+            load(app, [HEADER, bad, bad, good, "garbage"])
         assert "line 2 of the dump" in caught.value.__notes__[0]
+        assert [callback.id for callback in contents(app)["orders"]] == ["c"]
+
+    def test_leave_nothing_under_way(self) -> None:
+        """Every push has its answer when the error comes, also those behind the one that failed."""
+        replies: list[Any] = []
+        with Application(endpoints=[ORDERS]) as app:
+            push = app.callbacks.push
+
+            def spy(*arguments: Any, **options: Any) -> Any:
+                replies.append(push(*arguments, **options))
+                # Not asked for yet, as those of a backend that takes its time.
+                return Unread(replies[-1], read)
+
+            read: list[Any] = []
+            app.callbacks.push = spy  # type: ignore[method-assign]
+            bad = json.dumps({"callback": {**GOOD, "phase": "gone"}})
+            good = json.dumps({"callback": GOOD})
+            with pytest.raises(UnknownPhase):
+                load(app, [HEADER, good, bad, bad, good])
+        assert read == replies
+        assert len(read) == 4
 
     def test_of_an_application_that_does_not_run_name_the_line(self) -> None:
         lines = [HEADER, json.dumps({"callback": GOOD})]
