@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendUnavailable",
     "CallbackNotFound",
+    "ClaimLost",
+    "CursorConflict",
     "EndpointExists",
     "EndpointNotFound",
     "ForkedProcess",
+    "Full",
     "InvalidValue",
     "MissingExtra",
     "NotRunning",
@@ -117,6 +120,58 @@ class PhaseConflict(PollinError):
         super().__init__(
             f"callback {callback_id!r} of endpoint {endpoint_id!r} was left as it is: expected it "
             f"in phase {expected!r}, got {phase!r}; somebody has moved it, so fetch it and look"
+        )
+
+
+class ClaimLost(PollinError):
+    """The claim has ended, and nothing was changed. Attributes: ``endpoint_id``, ``callback_id``.
+
+    Its lease ran out, or the callback was acknowledged, given back, moved or deleted meanwhile.
+    """
+
+    def __init__(self, endpoint_id: str, callback_id: str) -> None:
+        self.endpoint_id = endpoint_id
+        self.callback_id = callback_id
+        super().__init__(
+            f"the claim on callback {callback_id!r} of endpoint {endpoint_id!r} has ended and "
+            "nothing was changed: its lease ran out, or the callback was acknowledged, given back, "
+            "moved or deleted; claim with a longer lease, or extend it in time"
+        )
+
+
+class CursorConflict(PollinError):
+    """The cursor is at another position than expected, and was left there.
+
+    Attributes: ``endpoint_id``, ``name``, ``expected`` and ``position``, the one it is at.
+    """
+
+    def __init__(self, endpoint_id: str, name: str, expected: int, position: int) -> None:
+        self.endpoint_id = endpoint_id
+        self.name = name
+        self.expected = expected
+        self.position = position
+        super().__init__(
+            f"cursor {name!r} of endpoint {endpoint_id!r} was left as it is, and so was everything "
+            f"else: expected it at {expected}, got {position}; somebody else has moved it, so go "
+            "on from there, or use a name of your own"
+        )
+
+
+class Full(PollinError):
+    """The endpoint has reached its capacity; nothing was stored.
+
+    Attributes: ``endpoint_id``, ``what`` (``"callbacks"`` or ``"bytes"``), ``held`` (how many
+    there are) and ``limit``.
+    """
+
+    def __init__(self, endpoint_id: str, what: str, held: int, limit: int) -> None:
+        self.endpoint_id = endpoint_id
+        self.what = what
+        self.held = held
+        self.limit = limit
+        super().__init__(
+            f"endpoint {endpoint_id!r} is full, and nothing was stored: expected at most {limit} "
+            f"{what}, got {held} there already; try again later, or raise its capacity"
         )
 
 

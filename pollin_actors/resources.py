@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import chain
 from typing import Any, NamedTuple
 
 from pollin_actors.errors import InvalidValue
 from pollin_actors.identifiers import uuid7
+from pollin_actors.request import Request
 from pollin_actors.secret import Secret
 
 __all__ = ["Callback", "Endpoint", "Outcome", "Page", "PushResult", "Request", "Secret"]
@@ -21,17 +20,21 @@ __all__ = ["Callback", "Endpoint", "Outcome", "Page", "PushResult", "Request", "
 DEFAULT_PHASES = ("received",)
 DEFAULT_TTL_MS = 900_000
 DEFAULT_DEDUP_FOR_S = 259_200.0
+DEFAULT_KEEP_FOR_S = 86_400.0
 
 MAX_ENDPOINT_ID = 200
 MAX_CALLBACK_ID = 500
 MAX_PHASE = 100
+MAX_ORDERING_KEY = 500
+MAX_ORIGIN = MAX_ENDPOINT_ID + 1 + MAX_CALLBACK_ID
 # A hundred years: an expiry in nanoseconds since the epoch still fits 64 bits, in every backend.
 MAX_DEDUP_FOR_S = 100 * 365.25 * 86_400.0
 MAX_TTL_MS = int(MAX_DEDUP_FOR_S) * 1000
 
-RESERVED_IDS = frozenset({".", "..", "healthz", "readyz"})
+# The last moment that 64 bits can tell.
+MAX_TIME_NS = (1 << 63) - 1
 
-HeaderPairs = Iterable[tuple[str | bytes, str | bytes]]
+RESERVED_IDS = frozenset({".", "..", "healthz", "readyz"})
 
 
 def _describe(value: object) -> str:
@@ -64,94 +67,6 @@ def _check_int(name: str, value: object, unit: str, limit: int | None = None) ->
     return value
 
 
-@dataclass(frozen=True, slots=True, init=False, repr=False)
-class Request:
-    """A request as it came in. It is immutable.
-
-    Arguments:
-        headers: pairs of name and value, or a mapping. Order and repeats are kept. Bytes are
-            read as Latin-1, which loses nothing.
-        body: the raw bytes, or any object that holds bytes.
-
-    Raises:
-        InvalidValue: the headers are not pairs of texts, or the body is not bytes.
-
-    Example::
-
-        Request([(b"content-type", b"application/json")], b"{}").header("Content-Type")
-    """
-
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    size: int = field(init=False, compare=False)
-    """Bytes of the body and of the names and values of the headers."""
-
-    def __init__(
-        self,
-        headers: HeaderPairs | Mapping[str, str] | Mapping[bytes, bytes] = (),
-        body: bytes | bytearray | memoryview = b"",
-    ) -> None:
-        pairs = _read_headers(headers)
-        raw = body if type(body) is bytes else _read_body(body)
-        object.__setattr__(self, "headers", pairs)
-        object.__setattr__(self, "body", raw)
-        size = len(raw) + sum(map(len, chain.from_iterable(pairs)))
-        object.__setattr__(self, "size", size)
-
-    def header(self, name: str, default: str | None = None) -> str | None:
-        """Return the first value of a header, or ``default``. Case does not matter."""
-        wanted = name.lower()
-        for key, value in self.headers:
-            if key.lower() == wanted:
-                return value
-        return default
-
-    def header_values(self, name: str) -> list[str]:
-        """Return all values of a header in order. Case does not matter."""
-        wanted = name.lower()
-        return [value for key, value in self.headers if key.lower() == wanted]
-
-    def __repr__(self) -> str:
-        # Headers carry credentials and bodies are long: neither belongs in a log.
-        return f"<Request: {len(self.headers)} headers, body of {len(self.body)} bytes>"
-
-
-def _read_headers(headers: object) -> tuple[tuple[str, str], ...]:
-    if type(headers) is list:
-        # As a server hands them over, pairs of bytes: the quick way, and the usual one.
-        with suppress(TypeError, ValueError):  # others are read, or refused with a reason, below
-            return tuple([(str(n, "latin-1"), str(v, "latin-1")) for n, v in headers])
-    expected = "pairs of name and value, each a str or bytes"
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):
-        raise InvalidValue("Request.headers", expected, f"a {type(headers).__name__}")
-    result: list[tuple[str, str]] = []
-    for pair in pairs:
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise InvalidValue("Request.headers", expected, f"an item of {type(pair).__name__}")
-        name, value = pair
-        if isinstance(name, bytes):
-            name = name.decode("latin-1")
-        if isinstance(value, bytes):
-            value = value.decode("latin-1")
-        if not isinstance(name, str) or not isinstance(value, str):
-            got = f"a pair of {type(name).__name__} and {type(value).__name__}"
-            raise InvalidValue("Request.headers", expected, got)
-        result.append((name, value))
-    return tuple(result)
-
-
-def _read_body(body: object) -> bytes:
-    if isinstance(body, str):
-        raise InvalidValue(
-            "Request.body", "bytes", "a str", 'encode it first, for example with .encode("utf-8")'
-        )
-    try:
-        return bytes(memoryview(body))  # type: ignore[arg-type]  # anything with the buffer protocol
-    except TypeError:
-        raise InvalidValue("Request.body", "bytes", f"a {type(body).__name__}") from None
-
-
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """A place that receives callbacks. It is immutable; :meth:`new` fills in what is left out.
@@ -165,6 +80,13 @@ class Endpoint:
         created_at: nanoseconds since the epoch.
         dedup_for: seconds after the push for which a callback's id is remembered, so that the
             same id adds nothing a second time; 0 remembers only the ids that are still queued.
+        keep_for: seconds for which a callback that was popped, acknowledged, deleted or has
+            expired is kept with its history, for looking at and for replay; 0 keeps no history.
+        consumes: the phases out of which handlers take callbacks. Where there are any, the ttl
+            does not run in them: it begins with the entry into another phase.
+        capacity: how many callbacks the queue takes, None for any number. Where there are
+            phases that are consumed, only what is in those counts.
+        capacity_bytes: the same for the sum of their sizes.
 
     Raises:
         InvalidValue: a field is not acceptable; the error names it.
@@ -176,6 +98,10 @@ class Endpoint:
     ttl: int
     created_at: int
     dedup_for: float = DEFAULT_DEDUP_FOR_S
+    keep_for: float = DEFAULT_KEEP_FOR_S
+    consumes: tuple[str, ...] = ()
+    capacity: int | None = None
+    capacity_bytes: int | None = None
 
     def __post_init__(self) -> None:
         _check_endpoint_id(self.id)
@@ -183,7 +109,15 @@ class Endpoint:
         object.__setattr__(self, "phases", _read_phases(self.phases))
         _check_int("Endpoint.ttl", self.ttl, "milliseconds", MAX_TTL_MS)
         _check_int("Endpoint.created_at", self.created_at, "nanoseconds since the epoch")
-        object.__setattr__(self, "dedup_for", _read_dedup_for(self.dedup_for))
+        dedup_for = _read_seconds("Endpoint.dedup_for", self.dedup_for)
+        object.__setattr__(self, "dedup_for", dedup_for)
+        object.__setattr__(self, "keep_for", _read_seconds("Endpoint.keep_for", self.keep_for))
+        object.__setattr__(self, "consumes", _read_consumes(self.consumes, self.phases))
+        for name in ("capacity", "capacity_bytes"):
+            if (value := getattr(self, name)) is not None:
+                _check_int(
+                    f"Endpoint.{name}", value, "callbacks" if name == "capacity" else "bytes"
+                )
 
     @classmethod
     def new(
@@ -194,6 +128,10 @@ class Endpoint:
         id: str | None = None,
         secret: str | Secret | None = None,
         dedup_for: float = DEFAULT_DEDUP_FOR_S,
+        keep_for: float = DEFAULT_KEEP_FOR_S,
+        consumes: Iterable[str] = (),
+        capacity: int | None = None,
+        capacity_bytes: int | None = None,
     ) -> Endpoint:
         """Make an endpoint, created now, with a generated id and secret unless they are given.
 
@@ -206,6 +144,10 @@ class Endpoint:
             ttl=ttl,
             created_at=time.time_ns(),
             dedup_for=dedup_for,
+            keep_for=keep_for,
+            consumes=tuple(consumes),
+            capacity=capacity,
+            capacity_bytes=capacity_bytes,
         )
 
     def replace(self, **changes: Any) -> Endpoint:
@@ -248,7 +190,22 @@ def _read_phases(value: object) -> tuple[str, ...]:
     return phases
 
 
-def _read_dedup_for(value: object) -> float:
+def _read_consumes(value: object, phases: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        return ()
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        expected = "phases of the endpoint"
+        raise InvalidValue("Endpoint.consumes", expected, _describe(value), "pass a list of names")
+    wanted = tuple(value)
+    for phase in wanted:
+        if phase not in phases:
+            expected = f"phases of the endpoint: {', '.join(map(repr, phases))}"
+            raise InvalidValue("Endpoint.consumes", expected, _describe(phase))
+    # In the order of the phases, so that two who say the same are equal.
+    return tuple(phase for phase in phases if phase in wanted)
+
+
+def _read_seconds(name: str, value: object) -> float:
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
@@ -256,7 +213,7 @@ def _read_dedup_for(value: object) -> float:
         or not 0 <= value <= MAX_DEDUP_FOR_S
     ):
         expected = f"a number of seconds, at least 0 and at most {MAX_DEDUP_FOR_S:.0f}"
-        raise InvalidValue("Endpoint.dedup_for", expected, _describe(value))
+        raise InvalidValue(name, expected, _describe(value))
     return float(value)
 
 
@@ -269,6 +226,12 @@ class Callback:
         request: a :class:`Request`, or any other value.
         phase: the state it is in; empty means not given, and becomes the endpoint's first.
         created_at: nanoseconds since the epoch.
+        parent: the id of the callback of the same endpoint that it is a sub event of.
+        root: the id of the first of its line: that of its parent's line, found when it is pushed.
+        origin: of a replay: what it repeats, as ``"endpoint/id"``.
+        ordering_key: callbacks of one endpoint, phase and key are taken one at a time, in order.
+        not_before: nanoseconds since the epoch before which it is neither popped nor claimed.
+        attempts: how often it was claimed since it entered its phase; the backend counts.
 
     Raises:
         InvalidValue: a field is not acceptable; the error names it.
@@ -278,20 +241,58 @@ class Callback:
     request: Any
     phase: str
     created_at: int
+    parent: str | None = None
+    root: str | None = None
+    origin: str | None = None
+    ordering_key: str | None = None
+    not_before: int | None = None
+    attempts: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         _check_text("Callback.id", self.id, MAX_CALLBACK_ID)
         if self.phase != "":
             _check_text("Callback.phase", self.phase, MAX_PHASE)
         _check_int("Callback.created_at", self.created_at, "nanoseconds since the epoch")
+        if self.parent is not None:
+            _check_text("Callback.parent", self.parent, MAX_CALLBACK_ID)
+        if self.root is not None:
+            _check_text("Callback.root", self.root, MAX_CALLBACK_ID)
+        if self.origin is not None:
+            _check_text("Callback.origin", self.origin, MAX_ORIGIN)
+        if self.ordering_key is not None:
+            _check_text("Callback.ordering_key", self.ordering_key, MAX_ORDERING_KEY)
+        if self.not_before is not None:
+            unit = "nanoseconds since the epoch"
+            _check_int("Callback.not_before", self.not_before, unit, MAX_TIME_NS)
+        if self.attempts:
+            _check_int("Callback.attempts", self.attempts, "claims")
 
     @classmethod
-    def new(cls, request: Any, *, id: str | None = None, phase: str = "") -> Callback:
+    def new(
+        cls,
+        request: Any,
+        *,
+        id: str | None = None,
+        phase: str = "",
+        parent: str | None = None,
+        ordering_key: str | None = None,
+        not_before: int | None = None,
+    ) -> Callback:
         """Make a callback, created now, with a generated id unless one is given.
 
         Arguments and errors are those of the class.
         """
-        return cls(uuid7() if id is None else id, request, phase, time.time_ns())
+        return cls(
+            uuid7() if id is None else id,
+            request,
+            phase,
+            time.time_ns(),
+            parent,
+            None,
+            None,
+            ordering_key,
+            not_before,
+        )
 
     @property
     def size(self) -> int:
@@ -305,27 +306,52 @@ class Callback:
             return len(request) if request.isascii() else len(request.encode("utf-8", "replace"))
         return 0
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has none of what few have: parent, origin, ordering key, time to wait for."""
+        return (
+            self.parent is None
+            and self.ordering_key is None
+            and self.not_before is None
+            and self.origin is None
+            and self.root is None
+        )
+
+    def replace(self, **changes: Any) -> Callback:
+        """Return a copy with some fields changed, validated like a new one."""
+        return dataclasses.replace(self, **changes)
+
     def with_phase(self, phase: str) -> Callback:
-        """Return the same callback in another phase. The phase is not checked.
+        """Return the same callback in another phase, with no attempts. The phase is not checked.
 
         It is the quick way for backends, which check phases against the endpoint's.
         """
-        other = _new(Callback)
-        _set_id(other, self.id)
-        _set_request(other, self.request)
-        _set_phase(other, phase)
-        _set_created_at(other, self.created_at)
-        return other
+        return _copy(self, phase, self.root, 0)
+
+    def with_attempts(self, attempts: int) -> Callback:
+        """Return the same callback with another number of attempts: for backends."""
+        return _copy(self, self.phase, self.root, attempts)
+
+    def with_root(self, root: str | None) -> Callback:
+        """Return the same callback with the root that was found for it: for backends."""
+        return _copy(self, self.phase, root, self.attempts)
 
     def __repr__(self) -> str:
         # The request may hold credentials and may be long.
         request = self.request
         shown = repr(request) if type(request) is Request else f"<{type(request).__name__}>"
+        more = "".join(
+            f", {name}={value!r}"
+            for name in _RARE
+            if (value := getattr(self, name)) is not None and value != 0
+        )
         return (
             f"Callback(id={self.id!r}, request={shown}, phase={self.phase!r}, "
-            f"created_at={self.created_at!r})"
+            f"created_at={self.created_at!r}{more})"
         )
 
+
+_RARE = ("parent", "root", "origin", "ordering_key", "not_before", "attempts")
 
 # The slots' own setters: a frozen dataclass is made twice as fast as with dataclasses.replace.
 _new = object.__new__
@@ -333,6 +359,27 @@ _set_id = vars(Callback)["id"].__set__
 _set_request = vars(Callback)["request"].__set__
 _set_phase = vars(Callback)["phase"].__set__
 _set_created_at = vars(Callback)["created_at"].__set__
+_set_parent = vars(Callback)["parent"].__set__
+_set_root = vars(Callback)["root"].__set__
+_set_origin = vars(Callback)["origin"].__set__
+_set_ordering_key = vars(Callback)["ordering_key"].__set__
+_set_not_before = vars(Callback)["not_before"].__set__
+_set_attempts = vars(Callback)["attempts"].__set__
+
+
+def _copy(old: Callback, phase: str, root: str | None, attempts: int) -> Callback:
+    other = _new(Callback)
+    _set_id(other, old.id)
+    _set_request(other, old.request)
+    _set_phase(other, phase)
+    _set_created_at(other, old.created_at)
+    _set_parent(other, old.parent)
+    _set_root(other, root)
+    _set_origin(other, old.origin)
+    _set_ordering_key(other, old.ordering_key)
+    _set_not_before(other, old.not_before)
+    _set_attempts(other, attempts)
+    return other
 
 
 class Outcome(StrEnum):

@@ -11,9 +11,12 @@ from pollin_actors import errors
 from pollin_actors.errors import (
     BackendUnavailable,
     CallbackNotFound,
+    ClaimLost,
+    CursorConflict,
     EndpointExists,
     EndpointNotFound,
     ForkedProcess,
+    Full,
     InvalidValue,
     MissingExtra,
     NotRunning,
@@ -32,6 +35,12 @@ EXAMPLES: list[tuple[PollinError, list[str]]] = [
     (UnknownPhase("orders", "gone", ["a", "b"]), ["'gone'", "'a', 'b'", "update the endpoint"]),
     (CallbackNotFound("orders", "c1"), ["'orders'", "'c1'", "check the id"]),
     (PhaseConflict("orders", "c1", "new", "old"), ["'c1'", "expected", "'new'", "got 'old'"]),
+    (ClaimLost("orders", "c1"), ["'orders'", "'c1'", "nothing was changed", "longer lease"]),
+    (
+        CursorConflict("orders", "audit", 5, 7),
+        ["'orders'", "'audit'", "expected it at 5, got 7", "go on from there"],
+    ),
+    (Full("orders", "bytes", 9, 10), ["'orders'", "at most 10 bytes", "got 9", "raise its"]),
     (TooLarge("orders", 11, 10), ["'orders'", "at most 10", "got 11", "raise the limit"]),
     (InvalidValue("ttl", "an int", "'x'"), ["ttl: expected an int, got 'x'"]),
     (InvalidValue("body", "bytes", "a str", "encode it"), ["got a str; encode it"]),
@@ -95,6 +104,17 @@ def test_facts_are_attributes() -> None:
 
     assert (phase.endpoint_id, phase.phase, phase.known_phases) == ("orders", "gone", ("a", "b"))
     assert (large.endpoint_id, large.size, large.limit) == ("orders", 11, 10)
+
+
+def test_facts_of_claims_cursors_and_limits_are_attributes() -> None:
+    lost = ClaimLost("orders", "c1")
+    moved = CursorConflict("orders", "audit", 5, 7)
+    full = Full("orders", "callbacks", 10, 9)
+
+    assert (lost.endpoint_id, lost.callback_id) == ("orders", "c1")
+    told = (moved.endpoint_id, moved.name, moved.expected, moved.position)
+    assert told == ("orders", "audit", 5, 7)
+    assert (full.endpoint_id, full.what, full.held, full.limit) == ("orders", "callbacks", 10, 9)
 
 
 def test_an_invalid_value_is_a_value_error() -> None:

@@ -9,11 +9,20 @@ import pytest
 from pollin_actors import messages
 from pollin_actors.messages import (
     CALLBACK_OPERATIONS,
+    CHANGES,
     CONSTANT_TIME,
     ENDPOINT_OPERATIONS,
+    Ack,
+    Children,
+    ClaimSlice,
     Count,
     DumpPage,
+    Extend,
     Fetch,
+    HistoryPage,
+    MoveCursor,
+    Nack,
+    PastPage,
     Pop,
     PopSlice,
     Push,
@@ -21,7 +30,7 @@ from pollin_actors.messages import (
 )
 from pollin_actors.resources import Callback, Request, Secret
 
-SETS = {"CALLBACK_OPERATIONS", "CONSTANT_TIME", "ENDPOINT_OPERATIONS"}
+SETS = {"CALLBACK_OPERATIONS", "CHANGES", "CONSTANT_TIME", "ENDPOINT_OPERATIONS"}
 
 
 def test_every_message_is_in_one_set() -> None:
@@ -30,6 +39,7 @@ def test_every_message_is_in_one_set() -> None:
     assert not CALLBACK_OPERATIONS & ENDPOINT_OPERATIONS
     assert CALLBACK_OPERATIONS | ENDPOINT_OPERATIONS | {Sweep} == types
     assert CONSTANT_TIME < CALLBACK_OPERATIONS
+    assert CHANGES < CALLBACK_OPERATIONS
 
 
 @pytest.mark.parametrize("kind", sorted(CALLBACK_OPERATIONS, key=str))
@@ -46,6 +56,20 @@ def test_defaults() -> None:
     assert PopSlice("orders") == ("orders", None, 0, 100)
     assert DumpPage("orders") == ("orders", None, 500)
     assert Sweep().limit == 1000
+
+
+def test_defaults_of_claims() -> None:
+    assert ClaimSlice("orders", None) == ("orders", None, 1, 30.0, "")
+    assert Ack("orders", "a", "t") == ("orders", "a", "t", None, False, "")
+    assert Nack("orders", "a", "t") == ("orders", "a", "t", 0.0, "", None)
+    assert Extend("orders", "a", "t").lease == 30.0
+
+
+def test_defaults_of_history() -> None:
+    assert HistoryPage("orders") == ("orders", 0, 500, None)
+    assert PastPage("orders") == ("orders", None, 500, None, None)
+    assert MoveCursor("orders", "c", 1) == ("orders", "c", 1, None, ())
+    assert Children("orders", "a").deep is False
 
 
 @pytest.mark.parametrize("secret", ["hunter2", b"hunter2", Secret("hunter2")])

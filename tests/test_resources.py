@@ -165,6 +165,10 @@ class TestEndpoint:
         assert endpoint.phases == ("received",)
         assert endpoint.ttl == 900_000
         assert endpoint.dedup_for == 259_200.0
+        assert endpoint.keep_for == 86_400.0
+        assert endpoint.consumes == ()
+        assert endpoint.capacity is None
+        assert endpoint.capacity_bytes is None
         assert endpoint.created_at > 1_600_000_000 * 10**9
 
     def test_new_takes_all(self) -> None:
@@ -177,6 +181,16 @@ class TestEndpoint:
         assert endpoint.ttl == 0
         assert isinstance(endpoint.dedup_for, float)
         assert Endpoint.new(secret=endpoint.secret).secret is endpoint.secret
+
+    def test_new_takes_what_is_kept_consumed_and_held(self) -> None:
+        endpoint = Endpoint.new(
+            ["a", "b"], keep_for=5, consumes=["b"], capacity=0, capacity_bytes=7
+        )
+
+        assert (endpoint.keep_for, type(endpoint.keep_for)) == (5.0, float)
+        assert endpoint.consumes == ("b",)
+        assert (endpoint.capacity, endpoint.capacity_bytes) == (0, 7)
+        assert pickle.loads(pickle.dumps(endpoint)) == endpoint
 
     @pytest.mark.parametrize("id", ["a", "orders", "ä-1_2.3~", "...", "x" * 200, "Healthz", "a%20"])
     def test_accepts_ids(self, id: str) -> None:
@@ -226,6 +240,31 @@ class TestEndpoint:
     def test_refuses_dedup_for(self, seconds: Any) -> None:
         with pytest.raises(InvalidValue, match=r"^Endpoint\.dedup_for: expected .*, got "):
             Endpoint.new(dedup_for=seconds)
+
+    @pytest.mark.parametrize("seconds", [-1, True, float("nan"), float("inf"), "1", None, 1e300])
+    def test_refuses_keep_for(self, seconds: Any) -> None:
+        with pytest.raises(InvalidValue, match=r"^Endpoint\.keep_for: expected .*, got "):
+            Endpoint.new(keep_for=seconds)
+
+    @pytest.mark.parametrize("consumes", ["a", b"a", 5, ["c"], ["a", "c"], [None], [["a"]], True])
+    def test_refuses_consumes(self, consumes: Any) -> None:
+        with pytest.raises(InvalidValue, match=r"^Endpoint\.consumes: expected .*, got "):
+            Endpoint.new(["a", "b"]).replace(consumes=consumes)
+
+    @pytest.mark.parametrize("name", ["capacity", "capacity_bytes"])
+    @pytest.mark.parametrize("value", [-1, True, 1.0, "1"])
+    def test_refuses_capacities(self, name: str, value: Any) -> None:
+        with pytest.raises(InvalidValue, match=rf"^Endpoint\.{name}: expected .*, got "):
+            Endpoint.new().replace(**{name: value})
+
+    def test_what_is_consumed_is_in_the_order_of_the_phases(self) -> None:
+        endpoint = Endpoint.new(["a", "b", "c"], consumes=iter(["c", "a", "c"]))
+
+        assert endpoint.consumes == ("a", "c")
+        assert endpoint.replace(consumes=()).consumes == ()
+        assert endpoint.replace(phases=["c", "a"]).consumes == ("c", "a")
+        with pytest.raises(InvalidValue, match=r"^Endpoint\.consumes: expected .*'b'.*, got 'c'"):
+            endpoint.replace(phases=["a", "b"])
 
     @pytest.mark.parametrize("secret", ["", b"hunter2", 5, "hunter2\ud800"])
     def test_refuses_secrets_without_showing_them(self, secret: Any) -> None:
@@ -306,6 +345,79 @@ class TestCallback:
 
         assert "hunter2" not in repr(callback)
         assert "id='c1'" in repr(callback)
+
+    def test_new_takes_what_few_have(self) -> None:
+        callback = Callback.new(b"x", parent="p", ordering_key="k", not_before=5)
+
+        assert (callback.parent, callback.ordering_key, callback.not_before) == ("p", "k", 5)
+        assert (callback.root, callback.origin, callback.attempts) == (None, None, 0)
+
+    @pytest.mark.parametrize(
+        ("name", "limit"), [("parent", 500), ("root", 500), ("origin", 701), ("ordering_key", 500)]
+    )
+    def test_checks_texts_that_few_have(self, name: str, limit: int) -> None:
+        callback = Callback.new(b"")
+        assert getattr(callback.replace(**{name: "x" * limit}), name) == "x" * limit
+        odd: list[Any] = ["", "x" * (limit + 1), 5, b"a", "a\x00", "\ud800"]
+        for value in odd:
+            with pytest.raises(InvalidValue, match=rf"^Callback\.{name}: expected .*, got "):
+                callback.replace(**{name: value})
+
+    @pytest.mark.parametrize("value", [-1, True, 1.0, "1", 1 << 63])
+    def test_refuses_not_before(self, value: Any) -> None:
+        with pytest.raises(InvalidValue, match=r"^Callback\.not_before: expected .*, got "):
+            Callback.new(b"", not_before=value)
+        assert Callback.new(b"", not_before=(1 << 63) - 1).not_before == (1 << 63) - 1
+
+    @pytest.mark.parametrize("value", [-1, True, 1.5, "1"])
+    def test_refuses_attempts(self, value: Any) -> None:
+        with pytest.raises(InvalidValue, match=r"^Callback\.attempts: expected .*, got "):
+            Callback.new(b"").replace(attempts=value)
+
+    def test_copies_change_one_thing(self) -> None:
+        full = Callback("c", b"x", "a", 5, "p", "r", "o", "k", 7, 3)
+
+        assert full.with_phase("b") == full.replace(phase="b")
+        assert full.with_phase("b").attempts == 0
+        assert full.with_attempts(4) == full
+        assert full.with_attempts(4).attempts == 4
+        assert full.with_root("s") == full.replace(root="s")
+        assert full.with_root(None).root is None
+        assert full.with_root("s").attempts == 3
+
+    def test_attempts_do_not_count_for_equality(self) -> None:
+        callback = Callback.new(b"x")
+
+        assert callback.with_attempts(2) == callback
+        assert hash(callback.with_attempts(2)) == hash(callback)
+        for name in ("parent", "root", "origin", "ordering_key"):
+            assert callback.replace(**{name: "x"}) != callback
+
+    @pytest.mark.parametrize(
+        "fields",
+        [{"parent": "p"}, {"root": "r"}, {"origin": "o"}, {"ordering_key": "k"}, {"not_before": 0}],
+    )
+    def test_is_plain_without_what_few_have(self, fields: dict[str, Any]) -> None:
+        callback = Callback.new(b"x", phase="a")
+
+        assert callback.is_plain
+        assert callback.with_attempts(2).is_plain
+        assert not callback.replace(**fields).is_plain
+
+    def test_shows_what_few_have_where_it_is_there(self) -> None:
+        plain = Callback("c", b"x", "a", 5)
+        full = Callback("c", b"x", "a", 5, "p", "r", "o", "k", 7, 3)
+
+        shown = "Callback(id='c', request=<bytes>, phase='a', created_at=5"
+        assert repr(plain) == f"{shown})"
+        more = "parent='p', root='r', origin='o', ordering_key='k', not_before=7, attempts=3"
+        assert repr(full) == f"{shown}, {more})"
+
+    def test_can_be_pickled_with_all_it_has(self) -> None:
+        full = Callback("c", b"x", "a", 5, "p", "r", "o", "k", 7, 3)
+        for other in (pickle.loads(pickle.dumps(full)), copy.deepcopy(full)):
+            assert other == full
+            assert other.attempts == 3
 
     def test_can_be_pickled(self) -> None:
         callback = Callback.new(Request({"a": "b"}, b"c"))

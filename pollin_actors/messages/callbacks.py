@@ -1,85 +1,24 @@
-"""The operations as messages: what actors receive and what backends execute.
-
-Each is a named tuple with the reply described in its docstring. Equality is a tuple's: it
-compares fields and not types, so tell messages apart by their type.
-
-The errors named here are those of :mod:`pollin_actors.errors`. Besides them every operation may
-answer ``BackendUnavailable``, and ``InvalidValue`` where a number or a text is out of range.
-"""
+"""The operations on the callbacks of one endpoint."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from pollin_actors.resources import Callback, Endpoint, Secret
+from pollin_actors.resources import Callback, Secret
 
 __all__ = [
-    "CALLBACK_OPERATIONS",
-    "CONSTANT_TIME",
-    "ENDPOINT_OPERATIONS",
-    "CheckReady",
     "Count",
-    "CreateEndpoint",
     "DeleteCallback",
-    "DeleteEndpoint",
     "DumpPage",
     "Fetch",
     "FetchReverse",
     "FetchSlice",
-    "FindEndpoint",
-    "IndexEndpoints",
     "Pop",
     "PopSlice",
     "Push",
     "Reset",
-    "Sweep",
-    "UpdateEndpoint",
     "UpdatePhase",
 ]
-
-
-class IndexEndpoints(NamedTuple):
-    """List the endpoints. Reply: a list of ``Endpoint`` in creation order."""
-
-
-class FindEndpoint(NamedTuple):
-    """Look an endpoint up. Reply: the ``Endpoint`` or None."""
-
-    endpoint_id: str
-
-
-class CreateEndpoint(NamedTuple):
-    """Store a new endpoint. Reply: the ``Endpoint``.
-
-    Errors: ``EndpointExists``, and nothing is changed.
-    """
-
-    endpoint: Endpoint
-
-
-class UpdateEndpoint(NamedTuple):
-    """Replace the endpoint that has the same id. Reply: the ``Endpoint``.
-
-    Queued callbacks stay, with the phase and the expiry they have; the endpoint keeps its place
-    in the creation order. A changed ttl or dedup_for counts for later pushes.
-
-    Errors: ``EndpointNotFound``.
-    """
-
-    endpoint: Endpoint
-
-
-class DeleteEndpoint(NamedTuple):
-    """Remove an endpoint, its callbacks and its memory of ids. Reply: whether it existed."""
-
-    endpoint_id: str
-
-
-class CheckReady(NamedTuple):
-    """Find out whether a change could be stored now; nothing is changed. Reply: None.
-
-    Errors: ``BackendUnavailable``.
-    """
 
 
 class Push(NamedTuple):
@@ -90,8 +29,23 @@ class Push(NamedTuple):
     within the endpoint's ``dedup_for``, adds nothing: the outcome is ``duplicate`` and the
     callback is the queued one if there is one, else the one pushed.
 
-    Errors, nothing stored, looked for in this order and before duplicates: ``EndpointNotFound``,
-    ``WrongSecret``, ``UnknownPhase``.
+    ``attempts`` and ``root`` of the callback are not taken over: nobody has claimed it yet, and
+    the root is that of its parent, or the parent itself if that has none. The parent may be one
+    that is not queued any more, but is kept.
+
+    A callback with ``not_before`` is neither popped nor claimed earlier. Of those in one phase with
+    one ``ordering_key`` one at a time is available, or claimed, or waits for its time: the others
+    wait until it has left the phase or the queue, or has expired. Then the first of them in the
+    queue is next, and stays so whoever comes after.
+
+    The ttl runs from now, unless the endpoint says that the phase is consumed: then it begins
+    with the entry into a phase that is not.
+
+    Errors, nothing stored, looked for in this order: ``EndpointNotFound``, ``WrongSecret``,
+    ``UnknownPhase``; then, if it is no duplicate: ``CallbackNotFound`` for the parent, ``Full``.
+    An endpoint is full when as many callbacks are queued as its ``capacity`` says, or when this one
+    would bring the sum of sizes over ``capacity_bytes``; where there are phases that are
+    consumed, only for those, and only what is in them counts.
     """
 
     endpoint_id: str
@@ -108,7 +62,9 @@ class Push(NamedTuple):
 
 
 class Pop(NamedTuple):
-    """Remove one callback: the oldest, or the one with the id ``key``.
+    """Remove one callback: the oldest that is available, or the one with the id ``key`` if it is.
+
+    Not available is what is claimed, waits for its time, or for others of its ordering key.
 
     Reply: the ``Callback`` or None. Errors: ``EndpointNotFound``.
     """
@@ -118,8 +74,8 @@ class Pop(NamedTuple):
 
 
 class PopSlice(NamedTuple):
-    """Remove a slice of the queue, of one phase or of all. Reply: a list of ``Callback``, oldest
-    first.
+    """Remove a slice of what is available, of one phase or of all. Reply: a list of ``Callback``,
+    oldest first.
 
     All of the slice is removed, or nothing is. Errors: ``EndpointNotFound``, ``UnknownPhase``.
     """
@@ -133,11 +89,15 @@ class PopSlice(NamedTuple):
 class Fetch(NamedTuple):
     """Read one callback: the oldest, or the one with the id ``key``.
 
+    With ``kept``, a key, and none of that id in the queue: the last one that has left it and is
+    still kept, as it was then.
+
     Reply: the ``Callback`` or None. Errors: ``EndpointNotFound``.
     """
 
     endpoint_id: str
     key: str | None = None
+    kept: bool = False
 
 
 class FetchSlice(NamedTuple):
@@ -191,7 +151,8 @@ class DumpPage(NamedTuple):
 
 
 class Reset(NamedTuple):
-    """Remove all callbacks and forget all ids. Reply: how many callbacks were removed.
+    """Remove all callbacks and forget all ids, cursors and history, but for one record that says
+    so. Reply: how many callbacks were removed.
 
     Errors: ``EndpointNotFound``.
     """
@@ -200,7 +161,8 @@ class Reset(NamedTuple):
 
 
 class DeleteCallback(NamedTuple):
-    """Remove the callback with the id ``key``. Reply: whether it was queued.
+    """Remove the callback with the id ``key``, whoever has claimed it. Reply: whether it was
+    queued.
 
     Errors: ``EndpointNotFound``.
     """
@@ -211,6 +173,9 @@ class DeleteCallback(NamedTuple):
 
 class UpdatePhase(NamedTuple):
     """Set the phase of the callback with the id ``key``; its place in the queue stays.
+
+    A claim on it ends, and its attempts and a delay after one are forgotten, unless it is in that
+    phase already. Where the endpoint has phases that are consumed, its ttl ends or begins.
 
     With ``expect`` it is moved only if it is in that phase: of several who move the same callback
     from one phase to another, one succeeds.
@@ -223,35 +188,3 @@ class UpdatePhase(NamedTuple):
     key: str
     phase: str
     expect: str | None = None
-
-
-class Sweep(NamedTuple):
-    """Remove expired callbacks of all endpoints, at most ``limit``. Reply: how many expired."""
-
-    limit: int = 1000
-
-
-ENDPOINT_OPERATIONS: frozenset[type] = frozenset(
-    {IndexEndpoints, FindEndpoint, CreateEndpoint, UpdateEndpoint, DeleteEndpoint, CheckReady}
-)
-"""Operations on endpoints themselves, and on the whole."""
-
-CALLBACK_OPERATIONS: frozenset[type] = frozenset(
-    {
-        Push,
-        Pop,
-        PopSlice,
-        Fetch,
-        FetchSlice,
-        FetchReverse,
-        Count,
-        DumpPage,
-        Reset,
-        DeleteCallback,
-        UpdatePhase,
-    }
-)
-"""Operations on the callbacks of one endpoint; each has an ``endpoint_id``."""
-
-CONSTANT_TIME: frozenset[type] = frozenset({Push, Pop, Fetch, Count, DeleteCallback, UpdatePhase})
-"""Operations that cost O(log n) or better, however long the queue is."""

@@ -1,0 +1,102 @@
+"""A request as it came in: its headers and its body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import chain
+
+from pollin_actors.errors import InvalidValue
+
+__all__ = ["Request"]
+
+HeaderPairs = Iterable[tuple[str | bytes, str | bytes]]
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Request:
+    """A request as it came in. It is immutable.
+
+    Arguments:
+        headers: pairs of name and value, or a mapping. Order and repeats are kept. Bytes are
+            read as Latin-1, which loses nothing.
+        body: the raw bytes, or any object that holds bytes.
+
+    Raises:
+        InvalidValue: the headers are not pairs of texts, or the body is not bytes.
+
+    Example::
+
+        Request([(b"content-type", b"application/json")], b"{}").header("Content-Type")
+    """
+
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    size: int = field(init=False, compare=False)
+    """Bytes of the body and of the names and values of the headers."""
+
+    def __init__(
+        self,
+        headers: HeaderPairs | Mapping[str, str] | Mapping[bytes, bytes] = (),
+        body: bytes | bytearray | memoryview = b"",
+    ) -> None:
+        pairs = _read_headers(headers)
+        raw = body if type(body) is bytes else _read_body(body)
+        object.__setattr__(self, "headers", pairs)
+        object.__setattr__(self, "body", raw)
+        size = len(raw) + sum(map(len, chain.from_iterable(pairs)))
+        object.__setattr__(self, "size", size)
+
+    def header(self, name: str, default: str | None = None) -> str | None:
+        """Return the first value of a header, or ``default``. Case does not matter."""
+        wanted = name.lower()
+        for key, value in self.headers:
+            if key.lower() == wanted:
+                return value
+        return default
+
+    def header_values(self, name: str) -> list[str]:
+        """Return all values of a header in order. Case does not matter."""
+        wanted = name.lower()
+        return [value for key, value in self.headers if key.lower() == wanted]
+
+    def __repr__(self) -> str:
+        # Headers carry credentials and bodies are long: neither belongs in a log.
+        return f"<Request: {len(self.headers)} headers, body of {len(self.body)} bytes>"
+
+
+def _read_headers(headers: object) -> tuple[tuple[str, str], ...]:
+    if type(headers) is list:
+        # As a server hands them over, pairs of bytes: the quick way, and the usual one.
+        with suppress(TypeError, ValueError):  # others are read, or refused with a reason, below
+            return tuple([(str(n, "latin-1"), str(v, "latin-1")) for n, v in headers])
+    expected = "pairs of name and value, each a str or bytes"
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):
+        raise InvalidValue("Request.headers", expected, f"a {type(headers).__name__}")
+    result: list[tuple[str, str]] = []
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise InvalidValue("Request.headers", expected, f"an item of {type(pair).__name__}")
+        name, value = pair
+        if isinstance(name, bytes):
+            name = name.decode("latin-1")
+        if isinstance(value, bytes):
+            value = value.decode("latin-1")
+        if not isinstance(name, str) or not isinstance(value, str):
+            got = f"a pair of {type(name).__name__} and {type(value).__name__}"
+            raise InvalidValue("Request.headers", expected, got)
+        result.append((name, value))
+    return tuple(result)
+
+
+def _read_body(body: object) -> bytes:
+    if isinstance(body, str):
+        raise InvalidValue(
+            "Request.body", "bytes", "a str", 'encode it first, for example with .encode("utf-8")'
+        )
+    try:
+        return bytes(memoryview(body))  # type: ignore[arg-type]  # anything with the buffer protocol
+    except TypeError:
+        raise InvalidValue("Request.body", "bytes", f"a {type(body).__name__}") from None
