@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from pollin_actors.errors import InvalidValue
-from pollin_actors.resources import Endpoint
+from pollin_actors.records import Kind
+from pollin_actors.resources import MAX_DEDUP_FOR_S, Callback, Endpoint
 
-__all__ = ["endpoint_of", "natural", "text"]
+__all__ = ["endpoint_of", "kinds_of", "natural", "note", "pushes_of", "seconds", "text"]
 
 
 def natural(name: str, value: object, least: int = 0) -> int:
@@ -49,3 +51,68 @@ def endpoint_of(message: Any) -> Endpoint:
         name = f"{type(message).__name__}.endpoint"
         raise InvalidValue(name, "an Endpoint", f"a {type(endpoint).__name__}")
     return endpoint
+
+
+def seconds(message: Any, field: str, *, zero: bool = False) -> int:
+    """Return that field of a message, a number of seconds, in nanoseconds.
+
+    Raises:
+        InvalidValue: it is no number of seconds above 0, or from 0 on with ``zero``, or is more
+            than a hundred years.
+    """
+    value = getattr(message, field)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= MAX_DEDUP_FOR_S or (value == 0 and not zero):
+        name = f"{type(message).__name__}.{field}"
+        least = "at least" if zero else "more than"
+        expected = f"seconds, {least} 0 and at most {MAX_DEDUP_FOR_S:.0f}"
+        raise InvalidValue(name, expected, repr(value)[:80] if number else f"a {_kind(value)}")
+    return round(float(value) * 1e9)
+
+
+def note(message: Any, field: str, limit: int = 2000, least: int = 0) -> str:
+    """Return that field of a message if every backend can store it as a text.
+
+    Raises:
+        InvalidValue: it is no str, is too long or too short, or holds NUL or lone surrogates.
+    """
+    value = text(message, field)
+    if not least <= len(value) <= limit or (
+        not value.isprintable() and any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value)
+    ):
+        name = f"{type(message).__name__}.{field}"
+        expected = f"{least} to {limit} characters without NUL and lone surrogates"
+        raise InvalidValue(name, expected, f"{len(value)} characters")
+    return value
+
+
+def kinds_of(message: Any) -> frozenset[Kind] | None:
+    """Return the kinds in a message.
+
+    Raises:
+        InvalidValue: they are no set of ``Kind``.
+    """
+    kinds = message.kinds
+    if kinds is None:
+        return None
+    if not isinstance(kinds, Set) or not all(isinstance(kind, Kind) for kind in kinds):
+        name = f"{type(message).__name__}.kinds"
+        raise InvalidValue(name, "a set of Kind, or None", f"a {_kind(kinds)}")
+    return frozenset(kinds)
+
+
+def pushes_of(message: Any) -> tuple[Callback, ...]:
+    """Return the callbacks that a message pushes.
+
+    Raises:
+        InvalidValue: they are no tuple of callbacks.
+    """
+    pushes = message.pushes
+    if not isinstance(pushes, tuple) or not all(isinstance(item, Callback) for item in pushes):
+        name = f"{type(message).__name__}.pushes"
+        raise InvalidValue(name, "a tuple of Callback", f"a {_kind(pushes)}")
+    return pushes
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -1,237 +1,279 @@
-"""Random operations on any backend, compared with a model that is a plain list."""
+"""Random operations of every kind on any backend, compared with a model of plain lists."""
 
 from __future__ import annotations
 
-import operator
-from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import rule
 
-from pollin_actors.backends.conformance import NewBackend
-from pollin_actors.backends.interface import Backend
-from pollin_actors.errors import CallbackNotFound, PhaseConflict, UnknownPhase
+from pollin_actors.errors import (
+    CallbackNotFound,
+    ClaimLost,
+    CursorConflict,
+    PollinError,
+    UnknownPhase,
+)
 from pollin_actors.messages import (
-    Count,
-    CreateEndpoint,
-    DeleteCallback,
-    DumpPage,
-    Fetch,
-    FetchReverse,
-    FetchSlice,
-    Pop,
-    PopSlice,
-    Push,
-    Reset,
+    Ack,
+    Children,
+    ClaimSlice,
+    Consume,
+    Extend,
+    FindCursor,
+    HistoryPage,
+    MoveCursor,
+    Nack,
+    PastPage,
+    Release,
+    Stats,
     Sweep,
     UpdateEndpoint,
-    UpdatePhase,
 )
-from pollin_actors.otp.futures import ReplyFuture
-from pollin_actors.resources import Callback, Endpoint
+from pollin_actors.records import Kind, Record
+from pollin_actors.resources import Callback, PushResult
+from tests.backends.queue_model import NEVER, Item
+from tests.backends.queue_rules import New, QueueRules, filters, keys, news, phases
 
-__all__ = ["Model", "QueueMachine"]
+__all__ = ["QueueMachine"]
 
-keys = st.sampled_from([f"c{number}" for number in range(12)])
-phases = st.sampled_from(["a", "b", "c"])
-filters = st.none() | phases
-numbers = st.integers(0, 8)
-
-
-@dataclass
-class Model:
-    """The queue as a list of [callback, expires_at], and the ids with their times."""
-
-    endpoint: Endpoint
-    rows: list[tuple[Callback, float]] = field(default_factory=list)
-    remembered: dict[str, float] = field(default_factory=dict)
-
-    def at(self, now: int) -> None:
-        self.rows = [row for row in self.rows if row[1] > now]
-        self.remembered = {key: until for key, until in self.remembered.items() if until > now}
-
-    def filtered(self, phase: str | None) -> list[Callback] | None:
-        """The callbacks of a phase, or None where the phase is unknown."""
-        found = [row[0] for row in self.rows if phase is None or row[0].phase == phase]
-        known = phase is None or phase in self.endpoint.phases
-        return found if found or known else None
-
-    def remove(self, gone: list[Callback]) -> None:
-        names = {callback.id for callback in gone}
-        self.rows = [row for row in self.rows if row[0].id not in names]
-
-    def find(self, key: str | None) -> Callback | None:
-        return next((row[0] for row in self.rows if key in (None, row[0].id)), None)
+leases = st.sampled_from([0.005, 0.02, 0.2])
 
 
-class QueueMachine(RuleBasedStateMachine):
-    """One endpoint, through one or more handles on its store, and the model of it.
+class QueueMachine(QueueRules):
+    """What is queued, and besides: claims, the fields of the endpoint, cursors, and the past.
 
     Subclasses say where the store is.
     """
 
-    handle_count = 1
-
-    def new_store(self) -> NewBackend:
-        """What makes a handle on a new, empty store."""
-        raise NotImplementedError
-
     def __init__(self) -> None:
         super().__init__()
-        self.now = 10**18
-        new_backend = self.new_store()
-        self.handles: list[Backend] = [new_backend() for _ in range(self.handle_count)]
-        for handle in self.handles:
-            handle.open(lambda: self.now)
-        self.backend = self.handles[0]
-        endpoint = Endpoint.new(["a", "b"], 50, id="e", dedup_for=0.1)
-        self.do(CreateEndpoint(endpoint))
-        self.model = Model(endpoint)
+        # Every token there ever was, and whose it is.
+        self.tokens: list[tuple[str, str]] = []
 
-    def teardown(self) -> None:
-        for handle in self.handles:
-            handle.close()
+    # -- claims ------------------------------------------------------------------------------------
 
-    def do(self, message: Any) -> Any:
-        reply = self.backend.execute(message)
-        return reply.get(timeout=60) if isinstance(reply, ReplyFuture) else reply
-
-    @precondition(lambda self: self.handle_count > 1)
-    @rule(number=st.integers(0, 3))
-    def switch(self, number: int) -> None:
-        self.backend = self.handles[number % self.handle_count]
-
-    @rule()
-    def reopen(self) -> None:
-        self.backend.close()
-        self.backend.open(lambda: self.now)
-
-    def raises(self, message: Any, error: type[Exception]) -> None:
-        try:
-            self.do(message)
-        except error:
+    @rule(phase=filters, limit=st.integers(0, 5), lease=leases)
+    def claim(self, phase: str | None, limit: int, lease: float) -> None:
+        message = ClaimSlice("e", phase, limit, lease, "w")
+        if not self.model.known(phase):
+            self.raises(message, UnknownPhase)
             return
-        raise AssertionError(f"{message} did not raise {error.__name__}")
+        items = self.model.available(self.now, phase)[:limit]
+        claims, next_at = self.do(message)
+        assert [claim.key for claim in claims] == [item.callback.id for item in items]
+        for claim, item in zip(claims, items, strict=True):
+            item.callback = item.callback.with_attempts(item.callback.attempts + 1)
+            item.token, item.until, item.lapsed = claim.token, self.now + round(lease * 1e9), False
+            self.same(claim.callback, item.callback)
+            assert claim.until == item.until
+            self.model.note(item, Kind.CLAIMED, item.callback.phase)
+            self.tokens.append((item.callback.id, claim.token))
+        wakes_at = self.model.wakes_at(self.now, phase)
+        assert next_at is None or next_at > self.now
+        if wakes_at is not None:
+            assert next_at is not None
+            assert next_at <= wakes_at
 
-    @rule(ms=st.sampled_from([1, 10, 50, 100]))
-    def wait(self, ms: int) -> None:
-        self.now += ms * 1_000_000
+    @rule(
+        number=st.integers(0, 9),
+        how=st.sampled_from(["ack", "nack", "nack", "release", "extend"]),
+        then=filters,
+        discard=st.booleans(),
+        ms=st.sampled_from([0, 5, 30]),
+        lease=leases,
+    )
+    def settle(
+        self, number: int, how: str, then: str | None, discard: bool, ms: int, lease: float
+    ) -> None:
+        if not self.tokens:
+            self.claim(None, 2, lease)
+        if not self.tokens:
+            return
+        key, token, item = self.claimed(number)
+        if item is not None and then == item.callback.phase:
+            then = None
+        if how == "ack":
+            self.ack(Ack("e", key, token, then, discard, "why"), item)
+        elif how == "nack":
+            self.nack(Nack("e", key, token, ms / 1000, "why", then), item)
+        elif how == "release":
+            self.release(Release("e", key, token), item)
+        else:
+            self.extend(Extend("e", key, token, lease), item)
         self.model.at(self.now)
 
-    @rule(key=keys, phase=st.just("") | phases)
-    def push(self, key: str, phase: str) -> None:
-        model, endpoint = self.model, self.model.endpoint
-        callback = Callback.new(b"x", id=key, phase=phase)
-        message = Push("e", callback, endpoint.secret)
-        if phase and phase not in endpoint.phases:
-            self.raises(message, UnknownPhase)
+    def claimed(self, number: int) -> tuple[str, str, Item | None]:
+        """A key and a token: mostly of a claim that holds, then with the item."""
+        held = [item for item in self.model.items if item.token]
+        if held and number < 8:
+            item = held[number % len(held)]
+            return item.callback.id, item.token, item
+        key, token = self.tokens[-1 - number % len(self.tokens)]
+        found = self.model.find(key)
+        return key, token, found if found is not None and found.token == token else None
+
+    def ack(self, message: Ack, item: Item | None) -> None:
+        if self.refused(message, message.then, item) or item is None:
             return
-        reply = self.do(message)
-        stored = model.find(key)
-        if stored is not None or key in model.remembered:
-            assert reply == (stored or callback, "duplicate")
-            return
-        stored = callback.with_phase(phase or endpoint.phases[0])
-        assert reply == (stored, "queued")
-        never = float("inf")
-        model.rows.append((stored, self.now + endpoint.ttl * 10**6 if endpoint.ttl else never))
-        if endpoint.dedup_for:
-            model.remembered[key] = self.now + round(endpoint.dedup_for * 10**9)
-
-    @rule(key=st.none() | keys)
-    def pop(self, key: str | None) -> None:
-        expected = self.model.find(key)
-        assert self.do(Pop("e", key)) == expected
-        self.model.remove([expected] if expected else [])
-
-    @rule(key=st.none() | keys)
-    def fetch(self, key: str | None) -> None:
-        assert self.do(Fetch("e", key)) == self.model.find(key)
-
-    @rule(key=keys)
-    def delete(self, key: str) -> None:
-        expected = self.model.find(key)
-        assert self.do(DeleteCallback("e", key)) is (expected is not None)
-        self.model.remove([expected] if expected else [])
-
-    @rule(phase=filters, offset=numbers, limit=numbers, kind=st.sampled_from([0, 1, 2]))
-    def slices(self, phase: str | None, offset: int, limit: int, kind: int) -> None:
-        message = (FetchSlice, FetchReverse, PopSlice)[kind]("e", phase, offset, limit)
-        expected = self.model.filtered(phase)
-        if expected is None:
-            self.raises(message, UnknownPhase)
-            return
-        if isinstance(message, FetchReverse):
-            expected = expected[::-1]
-        expected = expected[offset : offset + limit]
-        assert self.do(message) == expected
-        if isinstance(message, PopSlice):
-            self.model.remove(expected)
-
-    @rule(phase=filters)
-    def count(self, phase: str | None) -> None:
-        expected = self.model.filtered(phase)
-        if expected is None:
-            self.raises(Count("e", phase), UnknownPhase)
+        assert self.do(message) is None
+        if message.discard:
+            self.model.leave(item, Kind.DISCARDED)
+        elif message.then is None:
+            self.model.leave(item, Kind.ACKNOWLEDGED)
         else:
-            assert self.do(Count("e", phase)) == len(expected)
+            self.model.enter(item, Kind.ACKNOWLEDGED, message.then, self.now)
 
-    @rule(limit=st.integers(1, 5))
-    def dump(self, limit: int) -> None:
-        found: list[Callback] = []
-        page = self.do(DumpPage("e", None, limit))
-        while True:
-            assert len(page.callbacks) <= limit
-            found += page.callbacks
-            if page.cursor is None:
-                break
-            page = self.do(DumpPage("e", page.cursor, limit))
-        assert found == self.model.filtered(None)
-
-    @rule(key=keys, phase=phases, expect=st.none() | phases)
-    def update_phase(self, key: str, phase: str, expect: str | None) -> None:
-        message = UpdatePhase("e", key, phase, expect)
-        stored = self.model.find(key)
-        if phase not in self.model.endpoint.phases:
-            self.raises(message, UnknownPhase)
-        elif stored is None:
-            self.raises(message, CallbackNotFound)
-        elif expect not in (None, stored.phase):
-            self.raises(message, PhaseConflict)
+    def nack(self, message: Nack, item: Item | None) -> None:
+        dead = message.dead_letter
+        if self.refused(message, dead, item) or item is None:
+            return
+        assert self.do(message) is None
+        if dead is not None:
+            self.model.enter(item, Kind.DEAD, dead, self.now)
         else:
-            changed = stored.with_phase(phase)
-            assert self.do(message) == changed
-            self.model.rows = [
-                (changed, until) if row.id == key else (row, until)
-                for row, until in self.model.rows
-            ]
+            self.model.enter(item, Kind.FAILED, item.callback.phase, self.now)
+            item.retry_at = self.now + round(message.retry_in * 1e9)
+
+    def release(self, message: Release, item: Item | None) -> None:
+        if self.refused(message, None, item) or item is None:
+            return
+        assert self.do(message) is None
+        self.model.enter(item, Kind.RELEASED, item.callback.phase, self.now)
+        item.callback = item.callback.with_attempts(item.callback.attempts - 1)
+
+    def extend(self, message: Extend, item: Item | None) -> None:
+        if self.refused(message, None, item) or item is None:
+            return
+        item.until = self.now + round(message.lease * 1e9)
+        assert self.do(message) == item.until
+
+    def refused(self, message: Any, phase: str | None, item: Item | None) -> bool:
+        if phase is not None and phase not in self.model.endpoint.phases:
+            self.raises(message, UnknownPhase)
+        elif item is None:
+            self.raises(message, ClaimLost)
+        else:
+            return False
+        return True
+
+    # -- the endpoint ------------------------------------------------------------------------------
 
     @rule(
         names=st.permutations(["a", "b", "c"]),
-        length=st.integers(1, 3),
-        ttl=st.sampled_from([0, 20, 50]),
+        length=st.sampled_from([1, 2, 3, 3]),
+        ttl=st.sampled_from([0, 0, 20, 50]),
         dedup_for=st.sampled_from([0.0, 0.03, 0.1, 0.3]),
+        consumed=st.sampled_from([0, 0, 1, 2]),
     )
-    def update(self, names: list[str], length: int, ttl: int, dedup_for: float) -> None:
-        endpoint = self.model.endpoint.replace(phases=names[:length], ttl=ttl, dedup_for=dedup_for)
+    def update(
+        self, names: list[str], length: int, ttl: int, dedup_for: float, consumed: int
+    ) -> None:
+        self.set(
+            phases=names[:length], ttl=ttl, dedup_for=dedup_for, consumes=names[:length][:consumed]
+        )
+
+    @rule(
+        capacity=st.sampled_from([None, None, None, 5]),
+        capacity_bytes=st.sampled_from([None, None, None, 6]),
+        keep_for=st.sampled_from([0.0, 1e6, 1e6]),
+    )
+    def limit(self, capacity: int | None, capacity_bytes: int | None, keep_for: float) -> None:
+        self.set(capacity=capacity, capacity_bytes=capacity_bytes, keep_for=keep_for)
+
+    def set(self, **changes: Any) -> None:
+        endpoint = self.model.endpoint.replace(**changes)
         assert self.do(UpdateEndpoint(endpoint)) == endpoint
         self.model.endpoint = endpoint
 
-    @rule(limit=numbers)
-    def sweep(self, limit: int) -> None:
-        assert 0 <= self.do(Sweep(limit)) <= limit
+    @rule(phase=phases)
+    def consume(self, phase: str) -> None:
+        endpoint = self.model.endpoint
+        if phase not in endpoint.phases:
+            self.raises(Consume("e", phase), UnknownPhase)
+            return
+        if phase not in endpoint.consumes:
+            self.model.endpoint = endpoint.replace(consumes=(*endpoint.consumes, phase))
+            for item in self.model.items:
+                if item.callback.phase == phase:
+                    item.expires_at = NEVER
+        assert self.do(Consume("e", phase)) == self.model.endpoint
 
-    @precondition(operator.attrgetter("model.rows"))
-    @rule()
-    def reset(self) -> None:
-        assert self.do(Reset("e")) == len(self.model.rows)
-        self.model.rows = []
-        self.model.remembered = {}
+    # -- cursors and history -----------------------------------------------------------------------
 
-    # A rule and no invariant: looking at the queue is itself an operation that may drop things.
-    @rule()
-    def holds_the_same(self) -> None:
-        expected = self.model.filtered(None)
-        assert self.do(FetchSlice("e", limit=100)) == expected
-        assert self.do(Count("e")) == len(expected or ())
+    @rule(
+        name=st.sampled_from(["x", "y"]),
+        position=st.integers(0, 3),
+        expect=st.none() | st.integers(0, 3),
+        pushes=st.lists(news, max_size=3),
+    )
+    def move_cursor(self, name: str, position: int, expect: int | None, pushes: list[New]) -> None:
+        callbacks = tuple([self.callback(new) for new in pushes])
+        message = MoveCursor("e", name, position, expect, callbacks)
+        model = self.model
+        if expect not in (None, model.cursors.get(name, 0)):
+            self.raises(message, CursorConflict)
+        elif (results := self.all_pushed(callbacks)) is not None:
+            assert self.do(message) == results
+            model.cursors[name] = position
+        else:
+            self.raises(message, PollinError)
+        assert self.do(FindCursor("e", name)) == model.cursors.get(name, 0)
+
+    def all_pushed(self, callbacks: tuple[Callback, ...]) -> tuple[PushResult, ...] | None:
+        """Push all into the model, or none of them: then None."""
+        model = self.model
+        before = [*model.items], [*model.past], {**model.remembered}, [*model.noted]
+        results = [self.pushed(callback) for callback in callbacks]
+        found = tuple([result for result in results if isinstance(result, PushResult)])
+        if len(found) == len(results):
+            return found
+        model.items, model.past, model.remembered, model.noted = before
+        return None
+
+    @rule(limit=st.integers(1, 50), mark=keys, deep=st.booleans())
+    def looks_back(self, limit: int, mark: int, deep: bool) -> None:
+        self.do(Sweep(10**6))
+        self.history(limit)
+        self.past(limit)
+        self.children(self.named(mark), deep)
+        self.stats()
+
+    def history(self, limit: int) -> None:
+        found: list[Record] = []
+        after = 0
+        while True:
+            page = self.do(HistoryPage("e", after, limit))
+            assert len(page.records) <= limit
+            found += page.records
+            if not page.records:
+                break
+            after = page.cursor
+        self.model.check(found)
+
+    def past(self, limit: int) -> None:
+        found: list[Callback] = []
+        page = self.do(PastPage("e", None, limit))
+        while page.cursor is not None:
+            found += page.callbacks
+            page = self.do(PastPage("e", page.cursor, limit))
+        assert [*found, *page.callbacks] == self.model.everything()
+
+    def children(self, key: str, deep: bool) -> None:
+        message = Children("e", key, deep)
+        if key in [item.id for item in self.model.everything()]:
+            assert self.do(message) == self.model.below(key, deep)
+        else:
+            self.raises(message, CallbackNotFound)
+
+    def stats(self) -> None:
+        items = self.model.items
+        stats = self.do(Stats("e"))
+        size = sum(item.callback.size for item in items)
+        assert (stats.queued, stats.size) == (len(items), size)
+        claimed = sum(1 for item in items if item.token)
+        lapsed = sum(1 for item in items if item.lapsed)
+        assert claimed <= stats.claimed <= claimed + lapsed
+        available = len(self.model.available(self.now))
+        assert stats.delayed == len(items) - claimed - available
+        assert stats.expired == self.model.expired

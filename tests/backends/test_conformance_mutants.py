@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from examples import own_backend
-from examples.own_backend import NEVER, ListBackend, Queue, natural
+from examples.own_backend import ListBackend, natural
+from examples.own_backend_queue import NEVER, Queue
 from pollin_actors.backends.conformance import check_backend
 from pollin_actors.errors import (
     CallbackNotFound,

@@ -26,14 +26,25 @@ store are for those that say ``shared``. With other backends they do nothing.
 from __future__ import annotations
 
 from pollin_actors.backends.conformance import (
+    capacity,
+    claims,
+    consumed,
+    cursors,
     duplicates,
     endpoints,
     expiry,
+    family,
+    fields,
+    history,
     ids,
+    ordering,
     phases,
     pushes,
     queues,
+    retention,
+    schedules,
     stores,
+    tokens,
 )
 from pollin_actors.backends.conformance.probe import Check, NewBackend, NewStore
 
@@ -47,6 +58,17 @@ CHECKS: tuple[Check, ...] = (
     *queues.CHECKS,
     *phases.CHECKS,
     *expiry.CHECKS,
+    *claims.CHECKS,
+    *tokens.CHECKS,
+    *schedules.CHECKS,
+    *ordering.CHECKS,
+    *consumed.CHECKS,
+    *capacity.CHECKS,
+    *family.CHECKS,
+    *history.CHECKS,
+    *retention.CHECKS,
+    *cursors.CHECKS,
+    *fields.CHECKS,
     *stores.CHECKS,
 )
 """Each is a function of ``new_store``; its docstring is the rule that it checks."""

@@ -59,15 +59,26 @@ def endpoints_are_kept_exactly(new_store: NewStore) -> None:
             ttl=MAX_TTL_MS,
             created_at=0,
             dedup_for=MAX_DEDUP_FOR_S,
+            keep_for=MAX_DEDUP_FOR_S,
+            consumes=("☃", "'"),
+            capacity=2**62,
+            capacity_bytes=0,
         )
         expect(probe.do(CreateEndpoint(odd)), odd, "the reply")
         found = probe.do(FindEndpoint(odd.id))
         expect(found, odd, "the endpoint")
         expect(found.secret.matches(odd.secret), True, "its secret")
         expect(type(found.dedup_for), float, "the type of dedup_for")
-        small = odd.replace(id="small", ttl=0, dedup_for=0.1)
+        expect(type(found.keep_for), float, "the type of keep_for")
+        small = odd.replace(id="small", ttl=0, dedup_for=0.1, keep_for=0, capacity=0)
         probe.do(CreateEndpoint(small))
         expect(probe.do(FindEndpoint("small")), small, "the endpoint")
+        plain = small.replace(id="plain", consumes=(), capacity=None, capacity_bytes=None)
+        probe.do(CreateEndpoint(plain))
+        expect(probe.do(FindEndpoint("plain")), plain, "the endpoint")
+        changed = plain.replace(consumes=("☃",), capacity=7, keep_for=2)
+        expect(probe.do(UpdateEndpoint(changed)), changed, "the reply")
+        expect(probe.do(FindEndpoint("plain")), changed, "the endpoint")
 
 
 def endpoints_are_created_once(new_store: NewStore) -> None:

@@ -8,17 +8,27 @@ from pollin_actors.backends.conformance.probe import Check, NewStore, Probe, exp
 from pollin_actors.errors import InvalidValue, UnknownPhase
 from pollin_actors.messages import (
     CALLBACK_OPERATIONS,
+    Ack,
+    Children,
+    ClaimSlice,
+    Consume,
     Count,
     CreateEndpoint,
     DeleteCallback,
     DeleteEndpoint,
+    Extend,
     Fetch,
     FetchSlice,
+    FindCursor,
     FindEndpoint,
+    History,
     IndexEndpoints,
+    MoveCursor,
+    Nack,
     Pop,
     PopSlice,
     Push,
+    Release,
     Reset,
     UpdateEndpoint,
     UpdatePhase,
@@ -108,8 +118,18 @@ def fields_of_other_types_are_refused(new_store: NewStore) -> None:
         Push: (callback, None, True),
         DeleteCallback: ("a",),
         UpdatePhase: ("a", "processed"),
+        ClaimSlice: (None,),
+        Ack: ("a", "token"),
+        Nack: ("a", "token"),
+        Extend: ("a", "token"),
+        Release: ("a", "token"),
+        History: ("a",),
+        Children: ("a",),
+        FindCursor: ("name",),
+        MoveCursor: ("name", 1),
+        Consume: ("received",),
     }
-    kinds: list[Any] = [FindEndpoint, DeleteEndpoint, *CALLBACK_OPERATIONS]
+    kinds: list[Any] = [FindEndpoint, DeleteEndpoint, Consume, *CALLBACK_OPERATIONS]
     for kind in sorted(kinds, key=lambda kind: str(kind.__name__)):
         name = f"{kind.__name__}.endpoint_id"
         messages += [(name, kind(id, *rest.get(kind, ()))) for id in (*odd, None)]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-
 from pollin_actors.backends.conformance.probe import (
     SECOND,
     Check,
     NewStore,
     Probe,
     answer,
+    at_once,
     expect,
     refuses,
 )
@@ -34,8 +32,6 @@ from pollin_actors.messages import (
 from pollin_actors.resources import Callback, Endpoint, Request
 
 __all__ = ["CHECKS"]
-
-JOIN_S = 120.0
 
 
 def backends_have_the_interface(new_store: NewStore) -> None:
@@ -173,7 +169,6 @@ def handles_share_the_work(new_store: NewStore) -> None:
 def _push_and_pop(probe: Probe, backends: list[Backend], turns: int) -> None:
     """One thread for each of the backends pushes and pops; compare what went in and came out."""
     taken: list[list[str]] = [[] for _ in backends]
-    failures: list[BaseException] = []
 
     def work(number: int) -> None:
         backend = backends[number]
@@ -184,18 +179,7 @@ def _push_and_pop(probe: Probe, backends: list[Backend], turns: int) -> None:
             if found is not None:
                 taken[number].append(found.id)
 
-    def guarded(act: Callable[[int], None], number: int) -> None:
-        try:
-            act(number)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(work, n)) for n in range(len(backends))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(JOIN_S)
-    expect(failures, [], "errors")
+    at_once(work, len(backends))
     left = [callback.id for callback in probe.do(PopSlice("orders", limit=10**6))]
     found = sorted([*left, *(id for ids in taken for id in ids)])
     pushed = sorted(f"{n}-{turn}" for n in range(len(backends)) for turn in range(turns))
