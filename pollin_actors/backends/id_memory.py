@@ -35,6 +35,18 @@ class IdMemory:
         """Say whether the id is remembered at this time."""
         return self.recent.get(key, 0) > now or self.older.get(key, 0) > now
 
+    def add(self, key: str, until: int | None, now: int) -> None:
+        """Remember an id until then, if at all, and forget those that are due now."""
+        # Taken out first: it belongs at the end.
+        self.recent.pop(key, None)
+        if until is not None:
+            # The bound first: it must hold also if an interrupt comes in between.
+            if until < self.next_purge:
+                self.next_purge = until
+            self.recent[key] = until
+        if self.next_purge <= now:
+            self.purge(now)
+
     def restore(self, key: str, until: int) -> None:
         """Add an id that is missing because its push was interrupted."""
         recent = self.recent

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pollin_actors.backends import queue_claims, queue_history, queue_pushes, queue_slices
 from pollin_actors.backends.callback_queue import CallbackQueue, OneAtATime
 from pollin_actors.backends.checks import endpoint_of, natural, text
 from pollin_actors.errors import (
@@ -16,21 +18,34 @@ from pollin_actors.errors import (
 )
 from pollin_actors.messages import (
     CALLBACK_OPERATIONS,
+    Ack,
     CheckReady,
+    Children,
+    ClaimSlice,
+    Consume,
     Count,
     CreateEndpoint,
     DeleteCallback,
     DeleteEndpoint,
     DumpPage,
+    Extend,
     Fetch,
     FetchReverse,
     FetchSlice,
+    FindCursor,
     FindEndpoint,
+    History,
+    HistoryPage,
     IndexEndpoints,
+    MoveCursor,
+    Nack,
+    PastPage,
     Pop,
     PopSlice,
     Push,
+    Release,
     Reset,
+    Stats,
     Sweep,
     UpdateEndpoint,
     UpdatePhase,
@@ -47,15 +62,27 @@ _QUEUE_OPERATIONS: Mapping[type, Callable[..., Any]] = MappingProxyType(
     {
         Push: CallbackQueue.push,
         Pop: CallbackQueue.pop,
-        PopSlice: CallbackQueue.pop_slice,
+        PopSlice: queue_slices.pop_slice,
         Fetch: CallbackQueue.fetch,
-        FetchSlice: CallbackQueue.fetch_slice,
-        FetchReverse: CallbackQueue.fetch_reverse,
-        Count: CallbackQueue.count,
-        DumpPage: CallbackQueue.dump_page,
+        FetchSlice: queue_slices.fetch_slice,
+        FetchReverse: queue_slices.fetch_reverse,
+        Count: queue_slices.count,
+        DumpPage: queue_slices.dump_page,
         Reset: CallbackQueue.reset,
         DeleteCallback: CallbackQueue.delete_callback,
-        UpdatePhase: CallbackQueue.update_phase,
+        UpdatePhase: queue_claims.update_phase,
+        ClaimSlice: queue_claims.claim_slice,
+        Ack: queue_claims.ack,
+        Nack: queue_claims.nack,
+        Extend: queue_claims.extend,
+        Release: queue_claims.release,
+        History: queue_history.history,
+        HistoryPage: queue_history.history_page,
+        FindCursor: queue_pushes.find_cursor,
+        MoveCursor: queue_pushes.move_cursor,
+        Children: queue_history.children,
+        PastPage: queue_history.past_page,
+        Stats: queue_history.stats,
     }
 )
 assert frozenset(_QUEUE_OPERATIONS) == CALLBACK_OPERATIONS
@@ -75,9 +102,22 @@ class MemoryBackend:
     that interrupts an operation cannot start another on the same endpoint: that is refused with
     ``BackendUnavailable``. The contents survive
     :meth:`close` and are there again after :meth:`open`.
+
+    What has left a queue is kept with its records for as long as its endpoint says, but of each
+    endpoint no more than ``kept``: the first that left are forgotten first, sub events and their
+    parents too. How many records a callback has while it is queued is not bounded.
+
+    Arguments:
+        kept: how many callbacks of each endpoint are kept at most after they have left the queue.
+
+    Raises:
+        InvalidValue: ``kept`` is no int of at least 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, kept: int = 10_000) -> None:
+        self._kept = natural("MemoryBackend.kept", kept)
+        # One for all endpoints: one that is deleted and created anew must not begin again.
+        self._positions = count(1)
         self._queues: dict[str, CallbackQueue] = {}
         self._guard = OneAtATime()
         self._time_ns: Callable[[], int] = _unbound
@@ -89,6 +129,7 @@ class MemoryBackend:
             CreateEndpoint: self._create,
             UpdateEndpoint: self._update,
             DeleteEndpoint: self._delete,
+            Consume: self._consume,
             CheckReady: self._check_ready,
             Sweep: self._sweep,
         }
@@ -170,7 +211,7 @@ class MemoryBackend:
                 raise EndpointExists(endpoint.id)
             # Taken out first: the new one belongs at the end.
             self._queues.pop(endpoint.id, None)
-        self._queues[endpoint.id] = CallbackQueue(endpoint)
+        self._queues[endpoint.id] = CallbackQueue(endpoint, self._positions, self._kept)
         return endpoint
 
     def _update(self, message: UpdateEndpoint) -> Endpoint:
@@ -179,6 +220,12 @@ class MemoryBackend:
         if queue is None:
             raise EndpointNotFound(endpoint_id)
         return queue.guard.run(queue.update_endpoint, message, self._time_ns)
+
+    def _consume(self, message: Consume) -> Endpoint:
+        queue = self._queues.get(text(message, "endpoint_id"))
+        if queue is None:
+            raise EndpointNotFound(message.endpoint_id)
+        return queue.guard.run(queue.consume, message, self._time_ns)
 
     def _delete(self, message: DeleteEndpoint) -> bool:
         queue = self._queues.get(text(message, "endpoint_id"))
@@ -200,10 +247,12 @@ class MemoryBackend:
 
     def _sweep(self, message: Sweep) -> int:
         limit = natural("Sweep.limit", message.limit)
-        expired = 0
+        expired = forgotten = 0
         for queue in list(self._queues.values()):
             if expired >= limit:
                 break
             if queue.has_expired(self._time_ns()) and not queue.guard.is_held():
-                expired += queue.guard.run(queue.sweep, limit - expired, self._time_ns)
+                bounds = limit - expired, max(0, limit - forgotten)
+                found = queue.guard.run(queue.sweep, *bounds, self._time_ns)
+                expired, forgotten = expired + found[0], forgotten + found[1]
         return expired

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from pollin_actors.backends.callback_queue import CallbackQueue
+from pollin_actors.backends.queue_rows import Row
 from pollin_actors.errors import BackendUnavailable, CallbackNotFound
 from pollin_actors.messages import (
+    Ack,
+    ClaimSlice,
+    Consume,
     Count,
     CreateEndpoint,
     DeleteCallback,
     DeleteEndpoint,
+    Extend,
     Fetch,
-    FetchSlice,
+    FindCursor,
+    History,
+    HistoryPage,
     IndexEndpoints,
+    MoveCursor,
+    Nack,
+    PastPage,
     Pop,
     PopSlice,
     Push,
+    Release,
     Reset,
+    Stats,
     Sweep,
     UpdateEndpoint,
     UpdatePhase,
@@ -30,6 +43,29 @@ from tests.backends.inbox import MS, SECOND, Inbox
 from tests.interrupts import interrupt_at, interrupt_at_every_bytecode
 
 MODULES = ("pollin_actors.backends", "pollin_actors.otp.guard", "pollin_actors.resources")
+
+
+class Held(NamedTuple):
+    """An operation on a callback that is claimed: its token is known once it is."""
+
+    kind: Any
+    key: str
+    more: dict[str, Any]
+
+    @classmethod
+    def by(cls, kind: Any, key: str, **more: Any) -> Held:
+        return cls(kind, key, more)
+
+
+def message_for(inbox: Inbox, operation: Any) -> Any:
+    """The message, made for this inbox if it needs a token of its."""
+    if not isinstance(operation, Held):
+        return operation
+    queue = inbox.backend._queues["orders"]
+    hold = queue.rows[queue.keys[operation.key]].hold
+    assert hold is not None
+    return operation.kind("orders", operation.key, hold.token, **operation.more)
+
 
 OPERATIONS: dict[str, Any] = {
     "push": Push("orders", Callback.new(b"x", id="new"), trusted=True),
@@ -50,12 +86,41 @@ OPERATIONS: dict[str, Any] = {
     ),
     "delete endpoint": DeleteEndpoint("orders"),
     "create endpoint": CreateEndpoint(Endpoint.new(id="another")),
+    "push a sub event": Push(
+        "orders", Callback.new(b"x", id="new", parent="c", ordering_key="k"), trusted=True
+    ),
+    "consume": Consume("orders", "received"),
+    "claim": ClaimSlice("orders", "received", 2, by="worker"),
+    "acknowledge": Held.by(Ack, "e"),
+    "acknowledge into a phase": Held.by(Ack, "e", then="processed"),
+    "discard": Held.by(Ack, "e", discard=True, reason="no use"),
+    "nack": Held.by(Nack, "e", retry_in=3.0, reason="failed"),
+    "give up": Held.by(Nack, "e", dead_letter="processed"),
+    "extend": Held.by(Extend, "e", lease=60.0),
+    "release": Held.by(Release, "e"),
+    "move cursor": MoveCursor(
+        "orders",
+        "reader",
+        7,
+        3,
+        (
+            Callback.new(b"x", id="new"),
+            Callback.new(b"x", id="c"),
+            Callback.new(b"x", id="newer", parent="new"),
+        ),
+    ),
+    "history": History("orders", "b"),
+    "history page": HistoryPage("orders"),
+    "stats": Stats("orders"),
 }
 
 
-def prepare(expired: int = 0, spent: int = 0) -> Inbox:
-    """An inbox with a, b, c, d queued (b processed), some expired, some expiries left over."""
-    inbox = Inbox(ttl=5000)
+def prepare(expired: int = 0, spent: int = 0, lapsed: int = 0) -> Inbox:
+    """An inbox with a, b, c, d queued (b processed), e claimed, f waiting for e, and g delayed.
+
+    Besides them some have expired, some expiries are left over, and some leases have ended.
+    """
+    inbox = Inbox(ttl=5000, kept=20, keep_for=5.0)
     inbox.push("old")
     inbox.do(Pop("orders"))
     inbox.now += 10 * SECOND
@@ -65,9 +130,17 @@ def prepare(expired: int = 0, spent: int = 0) -> Inbox:
     inbox.push(*(f"expired{number}" for number in range(expired)))
     inbox.do(UpdateEndpoint(inbox.endpoint))
     inbox.push("z")
+    inbox.push(*(f"lapsed{number}" for number in range(lapsed)))
+    inbox.do(ClaimSlice("orders", None, 1 + expired + lapsed, 0.001, "slow"))
     for id in "abcd":
-        inbox.push(id)
-    inbox.do(Pop("orders", "z"))
+        inbox.push(id, parent="z" if id in "bc" else None)
+    inbox.do(DeleteCallback("orders", "z"))
+    inbox.push("e", ordering_key="k")
+    inbox.do(UpdatePhase("orders", "e", "processed"))
+    inbox.do(ClaimSlice("orders", "processed", 1, 30.0, "worker"))
+    inbox.push("f", phase="processed", ordering_key="k")
+    inbox.push("g", not_before=inbox.now + 60 * SECOND)
+    inbox.do(MoveCursor("orders", "reader", 3))
     inbox.do(UpdatePhase("orders", "b", "processed"))
     inbox.do(UpdatePhase("orders", "d", "processed"))
     inbox.do(UpdatePhase("orders", "d", "received"))
@@ -76,32 +149,56 @@ def prepare(expired: int = 0, spent: int = 0) -> Inbox:
 
 
 def contents(inbox: Inbox) -> list[Any]:
-    """What others can see: the endpoints and, per endpoint, the callbacks and remembered ids."""
+    """What others can see of the endpoints, their callbacks, records and remembered ids."""
     seen: list[Any] = []
     for endpoint in inbox.do(IndexEndpoints()):
-        queue = inbox.backend._queues[endpoint.id]
-        callbacks = inbox.do(FetchSlice(endpoint.id, limit=10**6))
-        names = ("old", "popped", "new", *"abcd")
+        id = endpoint.id
+        queue = inbox.backend._queues[id]
+        stats = inbox.do(Stats(id))
+        names = ("old", "popped", "new", "newer", *"abcdefg")
         seen.append(
             (
-                (endpoint.id, endpoint.phases, endpoint.ttl, endpoint.dedup_for),
-                [(callback.id, callback.phase) for callback in callbacks],
+                (id, endpoint.phases, endpoint.ttl, endpoint.dedup_for, endpoint.consumes),
+                [(n, row[0].phase, row[0].attempts, row[1]) for n, row in queue_rows(queue)],
                 [name for name in names if queue.ids.remembers(name, inbox.now)],
+                [queue.rows[n].callback.id for n in queue.places.available(None, 0, 10**6)],
+                # All but the position, which nobody gets twice.
+                [record[1:] for record in inbox.do(HistoryPage(id)).records],
+                [[record[3] for record in inbox.do(History(id, name))] for name in names],
+                [callback.id for callback in inbox.do(PastPage(id)).callbacks],
+                [len(queue.past.descendants(name, True)) for name in ("z", "c", "new")],
+                (stats, inbox.do(FindCursor(id, "reader"))),
             )
         )
     return seen
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-@pytest.mark.parametrize(
-    "setup",
-    [prepare, lambda: prepare(expired=3), lambda: prepare(spent=70)],
-    ids=["plain", "with expired ones", "with expiries to compact"],
-)
-def test_an_interrupt_anywhere_leaves_all_or_nothing(name: str, setup: Callable[[], Inbox]) -> None:
-    message = OPERATIONS[name]
-    before, after = setup(), setup()
-    after.do(message)
+def queue_rows(queue: CallbackQueue) -> list[tuple[str, Row]]:
+    return [(row.callback.id, row) for row in queue.rows.values()]
+
+
+SETUPS: dict[str, Callable[[], Inbox]] = {
+    "plain": prepare,
+    "with expired ones": lambda: prepare(expired=3),
+    "with more than are kept": lambda: prepare(spent=30),
+    "with leases that have ended": lambda: prepare(expired=1, lapsed=2),
+}
+# Every operation where nothing is special, and where something is, those that may meet it.
+SPECIAL = {
+    "with expired ones": ["push", "pop", "pop slice", "fetch", "reset", "sweep", "claim"],
+    "with more than are kept": ["pop", "pop slice", "delete callback", "acknowledge", "sweep"],
+    "with leases that have ended": ["pop by key", "update phase", "claim", "nack", "sweep"],
+}
+CASES = [("plain", name) for name in OPERATIONS] + [
+    (setup, name) for setup, names in SPECIAL.items() for name in names
+]
+
+
+@pytest.mark.parametrize(("setup", "name"), CASES)
+def test_an_interrupt_anywhere_leaves_all_or_nothing(setup: str, name: str) -> None:
+    operation, make = OPERATIONS[name], SETUPS[setup]
+    before, after = make(), make()
+    after.do(message_for(after, operation))
     allowed = [contents(before), contents(after)]
     seen: list[int] = []
 
@@ -115,7 +212,10 @@ def test_an_interrupt_anywhere_leaves_all_or_nothing(name: str, setup: Callable[
         inbox.check()
 
     interrupt_at_every_bytecode(
-        lambda inbox: inbox.do(message), check, prepare=setup, modules=MODULES
+        lambda inbox: inbox.do(message_for(inbox, operation)),
+        check,
+        prepare=make,
+        modules=MODULES,
     )
 
     # Once it has taken effect it never goes back.
@@ -137,20 +237,27 @@ def test_a_push_that_was_interrupted_can_be_sent_again() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["push", "pop", "pop slice", "reset", "update phase"])
+@pytest.mark.parametrize(
+    "name",
+    ["push", "pop", "pop slice", "reset", "update phase", "claim", "acknowledge", "move cursor"],
+)
 def test_an_interrupt_while_finishing_an_interrupted_change(name: str) -> None:
-    message = OPERATIONS[name]
+    operation = OPERATIONS[name]
     before, after = prepare(), prepare()
-    after.do(message)
+    after.do(message_for(after, operation))
     allowed = [contents(before), contents(after)]
     counted = interrupt_at_every_bytecode(
-        lambda inbox: inbox.do(message), lambda *_: None, prepare=prepare, modules=MODULES
+        lambda inbox: inbox.do(message_for(inbox, operation)),
+        lambda *_: None,
+        prepare=prepare,
+        modules=MODULES,
     )
 
-    for number in range(0, counted, 11):
+    for number in range(0, counted, max(11, counted // 3)):
 
         def interrupted(number: int = number) -> Inbox:
             inbox = prepare()
+            message = message_for(inbox, operation)
             assert interrupt_at(number, lambda: inbox.do(message), MODULES)
             return inbox
 

@@ -23,9 +23,9 @@ class MemoryMachine(QueueMachine):
         queue = backend._queues["e"]
         check_backend(backend)
         visible = [
-            callback
-            for callback, expires_at, _ in queue.rows.values()
-            if expires_at is None or expires_at > self.now
+            row.callback
+            for row in queue.rows.values()
+            if row.ends_at is None or row.ends_at > self.now
         ]
         assert visible == self.model.filtered(None)
         remembered = {**queue.ids.older, **queue.ids.recent}
