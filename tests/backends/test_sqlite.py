@@ -334,11 +334,14 @@ class TestFailures:
         assert inbox.do(Count("e")) == 2
 
     def test_of_a_corrupt_file_end_with_it(self, inbox: Inbox) -> None:
+        inbox.backend.close()
+        schema = inbox.path.stat().st_size
+        inbox.backend.open(time.time_ns)
         for number in range(50):
             inbox.push(f"c{number}", b"x" * 3000)
         inbox.backend.close()
         good = inbox.path.read_bytes()
-        inbox.path.write_bytes(good[:4096] + b"\xff" * (len(good) - 4096))
+        inbox.path.write_bytes(good[:schema] + b"\xff" * (len(good) - schema))
         inbox.backend.open(time.time_ns)
         for _ in range(2):
             with pytest.raises(BackendUnavailable, match="malformed") as caught:
@@ -351,7 +354,7 @@ class TestFailures:
 
     def test_of_a_row_that_makes_no_sense_are_told(self, inbox: Inbox) -> None:
         inbox.push("a")
-        inbox.connection.execute("UPDATE callbacks SET kind = 2, body = 'x'")
+        inbox.connection.execute("UPDATE requests SET kind = 2, body = 'x'")
         with pytest.raises(BackendUnavailable, match=r"inbox\.db"):
             inbox.do(Fetch("e"))
         assert inbox.push("b") == "queued"

@@ -137,7 +137,7 @@ def test_a_run_of_pushes_takes_few_statements(tmp_path: Path) -> None:
     execute, added = operations._execute, []
 
     def spy(statement: str, *values: Any) -> Any:
-        if statement.startswith("INSERT INTO callbacks"):
+        if "INTO callbacks" in statement:
             added.append(statement)
         return execute(statement, *values)
 

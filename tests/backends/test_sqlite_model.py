@@ -30,7 +30,10 @@ class SqliteMachine(QueueMachine):
     def remembers_the_same(self) -> None:
         connection = sqlite3.connect(self.path)
         try:
-            query = "SELECT ids.id FROM ids JOIN endpoints USING (queue) WHERE until > ?"
+            query = (
+                "SELECT callbacks.id FROM callbacks JOIN endpoints USING (queue) "
+                "WHERE remembered_until > ?"
+            )
             remembered = {id for (id,) in connection.execute(query, (self.now,))}
         finally:
             connection.close()

@@ -13,8 +13,19 @@ import pytest
 
 from pollin_actors.backends.sqlite import SqliteBackend, schema
 from pollin_actors.errors import BackendUnavailable
-from pollin_actors.messages import Count, CreateEndpoint, Push
-from pollin_actors.resources import Callback, Endpoint
+from pollin_actors.messages import (
+    ClaimSlice,
+    Count,
+    CreateEndpoint,
+    FetchSlice,
+    HistoryPage,
+    IndexEndpoints,
+    Push,
+    Stats,
+    Sweep,
+)
+from pollin_actors.records import Kind
+from pollin_actors.resources import Callback, Endpoint, Secret
 from tests.backends.sqlite_file import check_file
 
 NOW = len(schema.MIGRATIONS)
@@ -86,3 +97,60 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(
     backend.open(time.time_ns)
     assert backend.execute(Count("e")).get() == 1
     backend.close()
+
+
+def test_a_file_of_the_first_version_keeps_what_it_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Endpoints, callbacks in their order, phases, expiries, what is remembered of ids; each
+    callback has a record of its push."""
+    path = tmp_path / "inbox.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+        connection = schema.connect(str(path), "full", 5.0)
+    with closing(connection):
+        connection.execute("INSERT INTO queues (dropped) VALUES (1), (0)")
+        connection.execute(
+            "INSERT INTO endpoints (id, queue, secret, phases, ttl, created_at, dedup_for) "
+            "VALUES ('e', 2, 's', '[\"a\", \"b\"]', 1000, 7, 60.0)"
+        )
+        add = (
+            "INSERT INTO callbacks (queue, id, phase, created_at, expires_at, remembered_until, "
+            "kind, headers, body) VALUES (?, ?, ?, ?, ?, ?, 1, NULL, ?)"
+        )
+        for row in (
+            (1, "dropped", "a", 1, None, 500, b"0"),
+            (2, "one", "a", 1, 200, 500, b"1"),
+            (2, "gone", "a", 2, None, 500, b"22"),
+            (2, "two", "b", 3, None, 500, b"333"),
+        ):
+            connection.execute(add, row)
+        connection.execute("DELETE FROM callbacks WHERE id = 'gone'")
+
+    now = 100
+    backend = SqliteBackend(path)
+    backend.open(lambda: now)
+
+    def do(message: Any) -> Any:
+        return backend.execute(message).get(timeout=60)
+
+    endpoint = Endpoint("e", Secret("s"), ("a", "b"), 1000, 7, 60.0)
+    assert do(IndexEndpoints()) == [endpoint]
+    one, two = Callback("one", b"1", "a", 1), Callback("two", b"333", "b", 3)
+    assert do(FetchSlice("e")) == [one, two]
+    assert do(Stats("e")) == (2, 4, 0, 0, 0)
+    assert [do(Count("e", phase)) for phase in ("a", "b")] == [1, 1]
+    pushed = [(it.callback_id, it.kind, it.to_phase, it.at) for it in do(HistoryPage("e")).records]
+    assert pushed == [("one", Kind.PUSHED, "a", 1), ("two", Kind.PUSHED, "b", 3)]
+    outcomes = [
+        do(Push("e", Callback.new(b"", id=id), None, True)).outcome for id in ("gone", "two")
+    ]
+    assert outcomes == ["duplicate"] * 2
+    now = 200
+    assert do(FetchSlice("e")) == [two]
+    now = 500
+    assert do(Push("e", Callback.new(b"", id="gone"), None, True)).outcome == "queued"
+    assert do(ClaimSlice("e", None)).claims[0].callback == two
+    do(Sweep())
+    backend.close()
+    check_file(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +16,7 @@ from pollin_actors.backends.sqlite import statements as sql
 from pollin_actors.backends.sqlite.schema import connect
 from pollin_actors.errors import BackendUnavailable
 from pollin_actors.messages import (
+    ClaimSlice,
     Count,
     CreateEndpoint,
     DeleteCallback,
@@ -26,6 +28,7 @@ from pollin_actors.messages import (
     Push,
     Reset,
     Sweep,
+    UpdateEndpoint,
 )
 from pollin_actors.resources import Callback, Endpoint, Request
 from tests.backends.sqlite_file import check_file
@@ -33,10 +36,20 @@ from tests.backends.sqlite_file import check_file
 STATEMENTS = {
     name: value
     for name, value in vars(sql).items()
-    if isinstance(value, str) and value.startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))
+    if isinstance(value, str)
+    and value.startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))
+    and not name.startswith("_")
 }
-STATEMENTS |= {f"SLICES {key}": value for key, value in sql.SLICES.items()}
-STATEMENTS |= {f"CLEAR {number}": value for number, value in enumerate(sql.CLEAR)}
+for family in ("SLICES", "AVAILABLE", "CLAIM", "ADVANCE", "MOVE"):
+    STATEMENTS |= {f"{family} {key}": value for key, value in vars(sql)[family].items()}
+for family in ("CLEAR", "STRIP"):
+    STATEMENTS |= {f"{family} {key}": value for key, value in enumerate(vars(sql)[family])}
+TABLES = ("callbacks", "requests", "history", "counts", "cursors")
+
+
+def values_of(statement: str) -> list[int]:
+    numbered = [int(number) for number in re.findall(r"\?(\d+)", statement)]
+    return [1] * (max(numbered) if numbered else statement.count("?"))
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +65,21 @@ def test_no_statement_reads_a_whole_table_or_sorts(
 ) -> None:
     """Every table with a row per callback is entered by an index, and in its order."""
     statement = STATEMENTS[name]
-    values = [1] * (9 if "?1" in statement else statement.count("?"))
+    values = values_of(statement)
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
     for step in plan:
-        assert not step.startswith(("SCAN callbacks", "SCAN ids", "SCAN counts")), plan
-        assert "TEMP B-TREE" not in step, plan
+        assert not step.startswith(tuple(f"SCAN {table}" for table in TABLES)), plan
+        # The records of one id: few, and of several callbacks if it was pushed again.
+        assert name == "HISTORY" or "TEMP B-TREE" not in step, plan
 
 
-@pytest.mark.parametrize("name", ["KNOWN", "FORGET"])
+@pytest.mark.parametrize("name", ["KNOWN", "KEY", "HISTORY", "RELATIVE"])
 def test_an_id_is_found_by_queue_and_id(connection: sqlite3.Connection, name: str) -> None:
     """By the queue alone, it would be looked for among a million."""
-    rows = connection.execute(f"EXPLAIN QUERY PLAN {STATEMENTS[name]}", (1, "a")).fetchall()
-    assert "PRIMARY KEY (queue=? AND id=?)" in rows[0][3]
+    statement = STATEMENTS[name]
+    values = values_of(statement)
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert any("callbacks_by_id (queue=? AND id=?)" in step for step in plan), plan
 
 
 class Inbox:
@@ -108,7 +124,7 @@ class TestDroppedQueues:
         inbox.push(*ids)
         inbox.do(Pop("e"))
         assert inbox.do(message) == (6 if isinstance(message, Reset) else True)
-        assert inbox.sql("SELECT count(*) FROM callbacks") == [(6,)]
+        assert inbox.sql("SELECT count(*) FROM callbacks") == [(7,)]
         if isinstance(message, DeleteEndpoint):
             inbox.do(CreateEndpoint(Endpoint.new(["received"], 0, id="e")))
         assert inbox.do(Count("e")) == 0
@@ -119,7 +135,8 @@ class TestDroppedQueues:
         swept = [inbox.do(Sweep()) for _ in range(8)]
         assert sum(swept) == (2 if isinstance(message, Reset) else 0)
         assert inbox.sql("SELECT number FROM queues WHERE dropped") == []
-        assert inbox.sql("SELECT count(*) FROM ids") == [(2,)]
+        for table in ("callbacks", "requests"):
+            assert inbox.sql(f"SELECT count(*) FROM {table}") == [(2,)]
         inbox.backend.close()
         check_file(inbox.path)
 
@@ -130,7 +147,7 @@ class TestDroppedQueues:
         inbox.backend.open(lambda: inbox.now)
         for _ in range(3):
             inbox.do(Sweep())
-        assert inbox.sql("SELECT count(*) FROM ids") == [(0,)]
+        assert inbox.sql("SELECT count(*) FROM requests") == [(0,)]
         assert inbox.sql("SELECT count(*) FROM callbacks") == [(0,)]
 
 
@@ -152,8 +169,9 @@ class TestDamage:
         """It is no fault of who asks, and no other callback's."""
         inbox.do(Push("e", Callback.new(Request([("a", "b")], b""), id="bad"), None, True))
         inbox.push("good")
-        inbox.sql(f"UPDATE callbacks SET {damage} WHERE id = 'bad'")
-        for message in (Pop("e"), FetchSlice("e"), DumpPage("e"), Pop("e", "bad")):
+        table = "callbacks" if "created_at" in damage else "requests"
+        inbox.sql(f"UPDATE {table} SET {damage} WHERE position = 1")
+        for message in (Pop("e"), FetchSlice("e"), ClaimSlice("e", None), Pop("e", "bad")):
             with pytest.raises(BackendUnavailable, match=r"callback 'bad' is damaged.*delete it"):
                 inbox.do(message)
         assert inbox.do(Pop("e", "good")).id == "good"
@@ -181,12 +199,17 @@ def test_a_file_that_a_newer_version_has_changed_meanwhile_is_let_be(inbox: Inbo
     assert inbox.push("b") == ["queued"]
 
 
-def test_short_processes_forget_ids_too(inbox: Inbox) -> None:
-    """Each forgets some of what is due at its first push."""
+def test_short_processes_forget_too(inbox: Inbox) -> None:
+    """Each forgets some of what is due at its first push: requests first, then ids."""
+    inbox.do(UpdateEndpoint(Endpoint.new(["received"], 0, id="e", dedup_for=10, keep_for=5)))
     inbox.push("a")
     inbox.do(Pop("e"))
-    inbox.now += 20_000_000_000
-    inbox.backend.close()
-    inbox.backend.open(lambda: inbox.now)
-    inbox.push("b")
-    assert inbox.sql("SELECT id FROM ids") == [("b",)]
+    held = []
+    for id in "bc":
+        inbox.now += 6_000_000_000
+        inbox.backend.close()
+        inbox.backend.open(lambda: inbox.now)
+        inbox.push(id)
+        rows = inbox.sql("SELECT id FROM callbacks ORDER BY id")
+        held.append((rows, *(inbox.sql(f"SELECT count(*) FROM {it}")[0][0] for it in TABLES[1:3])))
+    assert held == [([("a",), ("b",)], 1, 1), ([("b",), ("c",)], 2, 2)]

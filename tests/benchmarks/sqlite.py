@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.sqlite            # with fsync at each commit
     python -m tests.benchmarks.sqlite --normal   # without
+    python -m tests.benchmarks.sqlite --no-history
     python -m tests.benchmarks.sqlite --depth    # 1,000,000 queued against 1,000; takes minutes
 
 Raw means one thread, no actors, no futures, arguments made beforehand; schema, connection and
@@ -28,7 +29,7 @@ from pollin_actors import Application, Callback, Endpoint, Request
 from pollin_actors.backends.sqlite import SqliteBackend
 from pollin_actors.backends.sqlite.operations import Operations
 from pollin_actors.backends.sqlite.schema import Durability, connect
-from pollin_actors.backends.sqlite.statements import ADD, ADD_MANY, BATCHES
+from pollin_actors.backends.sqlite.statements import ADD, ADD_MANY, BATCHES, STORE, STORE_MANY
 from pollin_actors.backends.values import encode
 from pollin_actors.messages import CreateEndpoint, Push
 from tests.benchmarks.rounds import measure, table
@@ -53,12 +54,14 @@ class Recorded:
         return self._connection.execute(statement, values)
 
 
-def raw(path: Path, durability: Durability, per_commit: int) -> Callable[[int], None]:
+def raw(
+    path: Path, durability: Durability, per_commit: int, keep_for: float
+) -> Callable[[int], None]:
     """Execute what the backend executes for pushes; the statements are recorded from itself."""
     connection: Any = connect(str(path), durability, 5.0)
     recorded = Recorded(connection)
     operations = Operations(recorded, time.time_ns, str(path))  # type: ignore[arg-type]
-    operations.create(CreateEndpoint(Endpoint.new(id="e")), None)
+    operations.create(CreateEndpoint(Endpoint.new(id="e", keep_for=keep_for)), None)
     operations.begun()
     stored = encode(REQUEST)
     operations.push(Push("e", Callback.new(REQUEST), None, True), stored)
@@ -79,12 +82,17 @@ def raw(path: Path, durability: Durability, per_commit: int) -> Callable[[int], 
                 now = time.time_ns()
                 rowset: list[Any] = []
                 for _ in range(rows):
-                    id = ids[next(taken)]
-                    rowset += (1, id, "received", now, now + 10**12, now + 10**14, *stored)
-                execute(ADD if rows == 1 else ADD_MANY[rows], rowset)
+                    id, expires_at, until = ids[next(taken)], now + 10**12, now + 10**14
+                    rowset += (1, id, "received", now, expires_at, until, keep, REQUEST.size, now)
+                last = execute(ADD if rows == 1 else ADD_MANY[rows], rowset).lastrowid
+                requests: list[Any] = []
+                for position in range(last - rows + 1, last + 1):
+                    requests += (position, *stored)
+                execute(STORE if rows == 1 else STORE_MANY[rows], requests)
                 left -= rows
             execute("COMMIT")
 
+    keep = round(keep_for * 1e9)
     ids = [Callback.new(None).id for _ in range(400_000)]
     taken = count()
     return run
@@ -154,14 +162,14 @@ def peers(folder: Path, fsync: bool) -> dict[str, Callable[[int], None]]:
     return found
 
 
-def pushes(folder: Path, durability: Durability, rounds: int) -> None:
+def pushes(folder: Path, durability: Durability, rounds: int, keep_for: float) -> None:
     backend = SqliteBackend(folder / "app.db", durability=durability)
-    with Application(backend, endpoints=[Endpoint.new(id="e")]) as app:
+    with Application(backend, endpoints=[Endpoint.new(id="e", keep_for=keep_for)]) as app:
         subjects: dict[str, Callable[[int], None]] = {
             "one caller": again(lambda: app.callbacks.push("e", Callback.new(REQUEST)).get()),
-            "one caller, raw": raw(folder / "raw1.db", durability, 1),
+            "one caller, raw": raw(folder / "raw1.db", durability, 1, keep_for),
             f"{IN_FLIGHT} in flight": in_flight(app),
-            "100 a transaction, raw": raw(folder / "raw100.db", durability, 100),
+            "100 a transaction, raw": raw(folder / "raw100.db", durability, 100, keep_for),
             f"{THREADS} threads": threads(
                 lambda: app.callbacks.push("e", Callback.new(REQUEST)).get()
             ),
@@ -230,6 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--normal", action="store_true")
+    parser.add_argument("--no-history", action="store_true")
     parser.add_argument("--depth", action="store_true")
     parser.add_argument("--deep", type=int, default=1_000_000)
     arguments = parser.parse_args()
@@ -238,7 +247,8 @@ def main() -> None:
         if arguments.depth:
             depth(Path(name), durability, arguments.rounds, arguments.deep)
         else:
-            pushes(Path(name), durability, arguments.rounds)
+            keep_for = 0.0 if arguments.no_history else 86_400.0
+            pushes(Path(name), durability, arguments.rounds, keep_for)
 
 
 if __name__ == "__main__":

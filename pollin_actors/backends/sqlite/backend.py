@@ -10,17 +10,15 @@ from math import isfinite
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
+from pollin_actors.backends.sqlite.lookback import storable
 from pollin_actors.backends.sqlite.operations import OPERATIONS
 from pollin_actors.backends.sqlite.schema import Durability, connect
-from pollin_actors.backends.sqlite.statements import LARGEST
 from pollin_actors.backends.sqlite.writer import Job, Writer, not_open
-from pollin_actors.backends.values import Stored, encode
 from pollin_actors.errors import InvalidValue
 from pollin_actors.messages import Push
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.waiting import simulated_scheduler
-from pollin_actors.resources import Callback
 
 __all__ = ["SqliteBackend"]
 
@@ -151,7 +149,7 @@ class SqliteBackend:
         writer = self._writer
         if writer is None:
             raise not_open()
-        stored = _stored(message.callback) if kind is Push else None
+        stored = storable(message.callback) if kind is Push else None
         future: ReplyFuture[Any] = ReplyFuture()
         writer.submit(Job(operation, message, stored, future))
         return future
@@ -163,13 +161,3 @@ class SqliteBackend:
             writer.close()
             if self._writer is writer:  # it may have been closed and opened elsewhere
                 self._writer = None
-
-
-def _stored(callback: Callback) -> Stored | InvalidValue:
-    """What is stored, or why it cannot be: that is said once it is known that he may push."""
-    if callback.created_at > LARGEST:
-        return InvalidValue("Callback.created_at", f"at most {LARGEST}", "more")
-    try:
-        return encode(callback.request)
-    except InvalidValue as error:
-        return error

@@ -10,12 +10,13 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pollin_actors import messages
 from pollin_actors.backends.checks import endpoint_of, natural, text
 from pollin_actors.backends.sqlite import statements as sql
-from pollin_actors.backends.sqlite.pushes import Pushes
+from pollin_actors.backends.sqlite.claiming import Claiming
+from pollin_actors.backends.sqlite.lookback import PAGE_BYTES, Lookback
 from pollin_actors.backends.sqlite.rows import is_text
 from pollin_actors.errors import (
     CallbackNotFound,
@@ -23,23 +24,17 @@ from pollin_actors.errors import (
     EndpointNotFound,
     InvalidValue,
     PhaseConflict,
-    UnknownPhase,
 )
+from pollin_actors.records import Kind
 from pollin_actors.resources import Callback, Endpoint, Page
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["OPERATIONS", "READS", "Operations"]
 
 # Rows of a dropped queue that a sweep removes: some tens of milliseconds.
-_CLEAR_AT_ONCE = 5_000
-
-# Bodies in a page of a dump, in bytes: a few large callbacks are a page too.
-_PAGE_BYTES = 4 * 1024 * 1024
+_CLEAR_AT_ONCE = 2_000
 
 
-class Operations(Pushes):
+class Operations(Claiming, Lookback):
     """Carries out messages on one connection."""
 
     # -- endpoints ---------------------------------------------------------------------------------
@@ -87,6 +82,18 @@ class Operations(Pushes):
         self._execute("DELETE FROM endpoints WHERE id = ?", (endpoint_id,))
         return True
 
+    def consume(self, message: messages.Consume, stored: None) -> Endpoint:
+        terms, phase = self._terms(message), text(message, "phase")
+        endpoint = terms.endpoint
+        self._check_phase(endpoint, phase)
+        if phase in endpoint.consumes:
+            return endpoint
+        endpoint = endpoint.replace(consumes=(*endpoint.consumes, phase))
+        self._known.pop(endpoint.id, None)
+        self._execute(sql.UPDATE, (*_values(endpoint), endpoint.id))
+        self._execute(sql.NEVER_EXPIRES, (terms.queue, phase, self._time_ns()))
+        return endpoint
+
     # A queue that nobody can reach any more is left to the sweeps: a long one takes seconds.
 
     def _new_queue(self) -> int | None:
@@ -102,7 +109,7 @@ class Operations(Pushes):
             return
         (queue,) = found
         for statement in sql.CLEAR:
-            if self._execute(statement, (queue, queue, _CLEAR_AT_ONCE)).rowcount:
+            if self._execute(statement, (queue, _CLEAR_AT_ONCE)).rowcount:
                 return
         self._execute("DELETE FROM queues WHERE number = ?", (queue,))
 
@@ -112,39 +119,45 @@ class Operations(Pushes):
 
     # -- one callback ------------------------------------------------------------------------------
 
-    def fetch(self, message: messages.Fetch | messages.Pop, stored: None) -> Callback | None:
+    def fetch(self, message: messages.Fetch, stored: None) -> Callback | None:
         terms = self._terms(message)
         key = message.key if message.key is None else text(message, "key")
         row = self._find_row(terms.queue, key, self._time_ns())
+        if row is None and key is not None and message.kept and is_text(key):
+            row = self._execute(sql.LAST, (terms.queue, key)).fetchone()
         return None if row is None else self._callback(row)
 
     def pop(self, message: messages.Pop, stored: None) -> Callback | None:
         terms = self._terms(message)
         key = message.key if message.key is None else text(message, "key")
-        row = self._find_row(terms.queue, key, self._time_ns())
-        if row is None:
+        now = self._time_ns()
+        self._turn(terms.queue, now)
+        if key is None:
+            row = self._execute(sql.NEXT, (terms.queue, now)).fetchone()
+        else:
+            row = self._find_row(terms.queue, key, now)
+        if row is None or (key is not None and row[13]):
             return None
         callback = self._callback(row)
-        self._remove(row[0])
+        self._remove(row[0], Kind.POPPED, now)
         return callback
 
     def delete_callback(self, message: messages.DeleteCallback, stored: None) -> bool:
-        terms = self._terms(message)
-        row = self._find_row(terms.queue, text(message, "key"), self._time_ns())
+        terms, now = self._terms(message), self._time_ns()
+        row = self._find_row(terms.queue, text(message, "key"), now)
         if row is None:
             return False
-        self._remove(row[0])
+        self._remove(row[0], Kind.DELETED, now)
         return True
 
     def update_phase(self, message: messages.UpdatePhase, stored: None) -> Callback:
         endpoint_id, key, phase, expect = message
-        terms = self._terms(message)
-        if phase not in terms.endpoint.phases:
-            raise UnknownPhase(endpoint_id, phase, terms.endpoint.phases)
+        terms, now = self._terms(message), self._time_ns()
+        self._check_phase(terms.endpoint, phase)
         known: object = key
         row = None
         if known is not None:
-            row = self._find_row(terms.queue, text(message, "key"), self._time_ns())
+            row = self._find_row(terms.queue, text(message, "key"), now)
         if row is None:
             raise CallbackNotFound(endpoint_id, key)
         callback = self._callback(row)
@@ -152,7 +165,11 @@ class Operations(Pushes):
             raise PhaseConflict(endpoint_id, key, expect, callback.phase)
         if callback.phase == phase:
             return callback
-        self._execute("UPDATE callbacks SET phase = ? WHERE position = ?", (phase, row[0]))
+        self._turn(terms.queue, now)
+        consumed = bool(terms.endpoint.consumes)
+        moved = sql.NUMBERS[Kind.MOVED]
+        values = (now, phase, moved, None, terms.expiry(phase, now), row[0])
+        self._execute(sql.MOVE[consumed], values)
         return callback.with_phase(phase)
 
     # -- many callbacks ----------------------------------------------------------------------------
@@ -163,22 +180,8 @@ class Operations(Pushes):
             text(message, "phase")
         count = self._count(terms.queue, message.phase, self._time_ns())
         if not count:
-            _check_phase(terms.endpoint, message.phase)
+            self._check_phase(terms.endpoint, message.phase)
         return count
-
-    def _count(self, queue: int, phase: str | None, now: int) -> int:
-        if phase is not None and not is_text(phase):
-            return 0
-        more, values = ("", ()) if phase is None else (" AND phase = ?", (phase,))
-        (queued,) = self._execute(
-            f"SELECT ifnull(sum(queued), 0) FROM counts WHERE queue = ?{more}", (queue, *values)
-        ).fetchone()
-        (expired,) = self._execute(
-            "SELECT count(*) FROM callbacks INDEXED BY callbacks_by_expiry "
-            f"WHERE expires_at <= ? AND queue = ?{more}",
-            (now, queue, *values),
-        ).fetchone()
-        return int(queued - expired)
 
     def _select(self, message: Any, direction: str) -> list[tuple[Any, ...]]:
         _, phase, offset, limit = message
@@ -189,13 +192,17 @@ class Operations(Pushes):
         offset = min(natural(f"{name}.offset", offset), sql.LARGEST)
         limit = min(natural(f"{name}.limit", limit), sql.LARGEST)
         now = self._time_ns()
+        if direction == "NEXT":
+            self._turn(terms.queue, now)
+            return self._available(terms, phase, offset, limit, now)
+        query = sql.SLICES[phase is not None, direction]
         if phase is None:
-            query, values = sql.SLICES[False, direction], (terms.queue, now, limit, offset)
-            return self._execute(query, values).fetchall()
-        if phase not in terms.endpoint.phases and not self._count(terms.queue, phase, now):
-            _check_phase(terms.endpoint, phase)
-        query = sql.SLICES[True, direction]
-        return self._execute(query, (terms.queue, phase, now, limit, offset)).fetchall()
+            where: tuple[Any, ...] = (terms.queue, now)
+        else:
+            if phase not in terms.endpoint.phases and not self._count(terms.queue, phase, now):
+                self._check_phase(terms.endpoint, phase)
+            where = (terms.queue, phase, now)
+        return self._execute(query, (*where * len(sql.HELDS), limit, offset)).fetchall()
 
     def fetch_slice(self, message: messages.FetchSlice, stored: None) -> list[Callback]:
         return [self._callback(row) for row in self._select(message, "ASC")]
@@ -204,9 +211,9 @@ class Operations(Pushes):
         return [self._callback(row) for row in self._select(message, "DESC")]
 
     def pop_slice(self, message: messages.PopSlice, stored: None) -> list[Callback]:
-        rows = self._select(message, "ASC")
+        rows = self._select(message, "NEXT")
         callbacks = [self._callback(row) for row in rows]
-        self._many(sql.REMOVE, [(row[0],) for row in rows])
+        self._remove_all([row[0] for row in rows], Kind.POPPED, self._time_ns())
         return callbacks
 
     def dump_page(self, message: messages.DumpPage, stored: None) -> Page:
@@ -214,13 +221,14 @@ class Operations(Pushes):
         limit = min(natural("DumpPage.limit", message.limit, least=1), sql.LARGEST - 1)
         after = 0 if message.after is None else natural("DumpPage.after", message.after)
         # One more than asked for tells whether this page is the last.
-        values = (terms.queue, self._time_ns(), min(after, sql.LARGEST), limit + 1)
+        where = (terms.queue, self._time_ns(), min(after, sql.LARGEST))
+        values = (*where * len(sql.HELDS), limit + 1)
         rows: list[tuple[Any, ...]] = []
         cursor: int | None = None
         size = 0
         with closing(self._execute(sql.PAGE, values)) as found:
             for row in found:
-                if len(rows) == limit or size >= _PAGE_BYTES:
+                if len(rows) == limit or size >= PAGE_BYTES:
                     cursor = rows[-1][0]
                     break
                 rows.append(row)
@@ -229,21 +237,21 @@ class Operations(Pushes):
 
     def reset(self, message: messages.Reset, stored: None) -> int:
         endpoint_id = message.endpoint_id
-        queue = self._terms(message).queue
-        count = self._count(queue, None, self._time_ns())
+        terms, now = self._terms(message), self._time_ns()
+        count = self._count(terms.queue, None, now)
         self._known.pop(endpoint_id, None)
-        self._drop(queue)
-        self._execute(
-            "UPDATE endpoints SET queue = ? WHERE id = ?", (self._new_queue(), endpoint_id)
-        )
+        self._drop(terms.queue)
+        queue = self._new_queue()
+        self._execute("UPDATE endpoints SET queue = ? WHERE id = ?", (queue, endpoint_id))
+        self._execute(sql.RECORD_RESET, (queue, now))
         return count
 
     def sweep(self, message: messages.Sweep, stored: None) -> int:
         limit = min(natural("Sweep.limit", message.limit), sql.LARGEST)
         now = self._time_ns()
         expired = self._execute(sql.EXPIRED, (now, limit)).fetchall()
-        self._many(sql.REMOVE, expired)
-        self._purge(now, limit)
+        self._remove_all([row[0] for row in expired], Kind.EXPIRED, now)
+        self._forget(now, limit)
         self._clear_dropped()
         return len(expired)
 
@@ -267,6 +275,19 @@ OPERATIONS: Mapping[type, Callable[[Operations, Any, Any], Any]] = MappingProxyT
         messages.Reset: Operations.reset,
         messages.DeleteCallback: Operations.delete_callback,
         messages.UpdatePhase: Operations.update_phase,
+        messages.Consume: Operations.consume,
+        messages.ClaimSlice: Operations.claim_slice,
+        messages.Ack: Operations.ack,
+        messages.Nack: Operations.nack,
+        messages.Extend: Operations.extend,
+        messages.Release: Operations.release,
+        messages.History: Operations.history,
+        messages.HistoryPage: Operations.history_page,
+        messages.FindCursor: Operations.find_cursor,
+        messages.MoveCursor: Operations.move_cursor,
+        messages.Children: Operations.children,
+        messages.PastPage: Operations.past_page,
+        messages.Stats: Operations.stats,
         messages.Sweep: Operations.sweep,
     }
 )
@@ -280,18 +301,35 @@ READS: frozenset[Callable[..., Any]] = frozenset(
         Operations.fetch_reverse,
         Operations.count,
         Operations.dump_page,
+        Operations.history,
+        Operations.history_page,
+        Operations.find_cursor,
+        Operations.children,
+        Operations.past_page,
+        Operations.stats,
     }
 )
 """Those that change nothing and so need no lock."""
 
 
-def _check_phase(endpoint: Endpoint, phase: str | None) -> None:
-    if phase is not None and phase not in endpoint.phases:
-        raise UnknownPhase(endpoint.id, phase, endpoint.phases)
-
-
 def _values(endpoint: Endpoint) -> tuple[Any, ...]:
     if endpoint.created_at > sql.LARGEST:
         raise InvalidValue("Endpoint.created_at", f"at most {sql.LARGEST}", "more")
+    for name, limit in (
+        ("capacity", endpoint.capacity),
+        ("capacity_bytes", endpoint.capacity_bytes),
+    ):
+        if limit is not None and limit > sql.LARGEST:
+            raise InvalidValue(f"Endpoint.{name}", f"at most {sql.LARGEST}", "more")
     secret, phases = endpoint.secret.reveal(), json.dumps(endpoint.phases)
-    return secret, phases, endpoint.ttl, endpoint.created_at, endpoint.dedup_for
+    return (
+        secret,
+        phases,
+        endpoint.ttl,
+        endpoint.created_at,
+        endpoint.dedup_for,
+        endpoint.keep_for,
+        json.dumps(endpoint.consumes),
+        endpoint.capacity,
+        endpoint.capacity_bytes,
+    )

@@ -7,35 +7,57 @@ from typing import Any, cast
 
 from pollin_actors import messages
 from pollin_actors.backends.sqlite import statements as sql
-from pollin_actors.backends.sqlite.rows import PURGE_EVERY, Rows
+from pollin_actors.backends.sqlite.rows import FORGET_EVERY, Rows, Terms, is_text
 from pollin_actors.backends.values import Stored
-from pollin_actors.errors import InvalidValue, PollinError, UnknownPhase, WrongSecret
+from pollin_actors.errors import CallbackNotFound, Full, InvalidValue, PollinError, WrongSecret
 from pollin_actors.resources import Callback, Outcome, PushResult
 
 __all__ = ["Pushes"]
 
 
 class Pushes(Rows):
-    """Push, and what it needs to know of ids."""
+    """Push, and what it needs to know of ids, relatives and limits."""
 
     def push(self, message: messages.Push, stored: Stored | InvalidValue) -> PushResult:
         now = self._time_ns()
-        callback, row = self._row_of(message, now)
-        if stored.__class__ is not tuple:
+        terms, callback = self._accepted(message)
+        return self._push(terms, callback, message.callback, stored, now)
+
+    def _push(
+        self,
+        terms: Terms,
+        callback: Callback,
+        as_given: Callback,
+        stored: Stored | InvalidValue,
+        now: int,
+    ) -> PushResult:
+        row = _row(terms, callback, now)
+        limited = terms.endpoint.capacity is not None or terms.endpoint.capacity_bytes is not None
+        plain = stored.__class__ is tuple and not limited
+        if plain and callback.is_plain:
+            cursor = self._execute(sql.ADD, row)
+            if not cursor.rowcount:
+                return self._duplicate(terms.queue, as_given, now)
+        else:
             # What cannot be stored is no news to who may not push, nor if it is there already.
-            known = self._known_id(row[0], message, now)
-            if known is not None:
-                return known
-            raise cast("InvalidValue", stored)
-        values = (*row, *stored)
-        if not self._execute(sql.ADD, values).rowcount:
-            known = self._known_id(row[0], message, now)
-            if known is not None:
-                return known
-            self._forget(row[0], callback.id)
-            self._execute(sql.ADD, values)
+            if self._is_known(terms.queue, callback.id, now):
+                return self._duplicate(terms.queue, as_given, now)
+            callback = self._related(terms, callback, now)
+            if limited:
+                self._check_room(terms, callback, now)
+            if stored.__class__ is not tuple:
+                raise cast("InvalidValue", stored)
+            cursor = self._execute(sql.ADD_RARE, (*row, *self._rarely(terms, callback, now)))
+        self._execute(sql.STORE, (cursor.lastrowid, *cast("Stored", stored)))
         self._pushed(1, now)
         return PushResult(callback, Outcome.QUEUED)
+
+    def _pushed(self, number: int, now: int) -> None:
+        self._until_forgotten -= number
+        if self._until_forgotten <= 0:
+            # Twice as many as were pushed, so that what is due never piles up.
+            self._until_forgotten = FORGET_EVERY
+            self._forget(now, 2 * FORGET_EVERY)
 
     def push_many(
         self, pushes: Sequence[tuple[messages.Push, Stored | InvalidValue]]
@@ -43,91 +65,165 @@ class Pushes(Rows):
         """Add the first of these by one statement: while it runs, other threads run too.
 
         Returns:
-            The results of those that were added, and how many after them are to be pushed one
-            by one.
+            The results of those that were carried out, and how many after them are to be pushed
+            one by one.
         """
         now = self._time_ns()
-        results: list[PushResult] = []
+        callbacks: list[Callback] = []
         values: list[Any] = []
         ids: set[tuple[int, str]] = set()
         for message, stored in pushes[: sql.BATCHES[0]]:
             try:
-                callback, row = self._row_of(message, now)
+                terms, callback = self._accepted(message)
             except PollinError:
                 break
-            if stored.__class__ is not tuple or row[:2] in ids:
+            row = _row(terms, callback, now)
+            endpoint = terms.endpoint
+            limited = endpoint.capacity is not None or endpoint.capacity_bytes is not None
+            if stored.__class__ is not tuple or limited or not callback.is_plain or row[:2] in ids:
                 break
             ids.add(row[:2])
             values += row
-            values += stored
-            results.append(PushResult(callback, Outcome.QUEUED))
-        rows = next((rows for rows in sql.BATCHES if rows <= len(results)), 0)
+            callbacks.append(callback)
+        rows = next((rows for rows in sql.BATCHES if rows <= len(callbacks)), 0)
         if not rows:
-            return [], len(results) + 1
-        del results[rows:]
+            return [], len(callbacks) + 1
         cursor = self._execute(sql.ADD_MANY[rows], values[: 9 * rows])
         if cursor.rowcount != rows:
-            self._take_back(pushes[:rows], cursor)
-            return [], rows
+            return self._some_known(pushes[:rows], callbacks, values, cursor, now), 0
+        first = (cursor.lastrowid or 0) - rows + 1
+        stores: list[Any] = []
+        for number, (_, stored) in enumerate(cast("Any", pushes[:rows]), first):
+            stores.append(number)
+            stores += stored
+        self._execute(sql.STORE_MANY[rows], stores)
         self._pushed(rows, now)
-        return results, 0
+        return [PushResult(callback, Outcome.QUEUED) for callback in callbacks[:rows]], 0
 
-    def _take_back(self, pushes: Sequence[tuple[messages.Push, Any]], cursor: Any) -> None:
-        """Some ids were known: what to do about those may have to come before the others."""
-        last, left = cursor.lastrowid, cursor.rowcount
-        for message, _ in pushes if left else ():
-            queue, id = self._terms(message).queue, message.callback.id
-            ((position, _),) = self._execute(sql.KNOWN, (queue, id)).fetchall()
-            if position is not None and position > last - cursor.rowcount:
-                self._execute(sql.FORGET, (queue, id))
-                self._remove(position)
-                left -= 1
-        if left:
-            raise RuntimeError(f"{left} callbacks of {len(pushes)} cannot be told from others")
+    def _some_known(
+        self,
+        pushes: Sequence[tuple[messages.Push, Any]],
+        callbacks: list[Callback],
+        values: list[Any],
+        cursor: Any,
+        now: int,
+    ) -> list[PushResult]:
+        """The results where ids were known: those were passed over."""
+        added: dict[tuple[int, str], int] = {}
+        if cursor.rowcount:
+            found = self._execute(sql.ADDED, (cursor.lastrowid - cursor.rowcount,))
+            added = {(queue, id): position for queue, id, position in found}
+        if len(added) != cursor.rowcount:
+            raise RuntimeError(f"{cursor.rowcount} callbacks were added, {len(added)} are there")
+        results = []
+        for number, (message, stored) in enumerate(pushes):
+            queue, id = values[9 * number : 9 * number + 2]
+            position = added.get((queue, id))
+            if position is None:
+                results.append(self._duplicate(queue, message.callback, now))
+            else:
+                self._execute(sql.STORE, (position, *stored))
+                results.append(PushResult(callbacks[number], Outcome.QUEUED))
+        return results
 
-    def _row_of(self, message: messages.Push, now: int) -> tuple[Callback, tuple[Any, ...]]:
-        """The callback as it is queued, and its row without the request.
+    def _accepted(self, message: messages.Push) -> tuple[Terms, Callback]:
+        """The callback as it is queued.
 
         Raises:
             EndpointNotFound, WrongSecret, UnknownPhase: it may not be pushed.
         """
-        endpoint_id, callback, secret, trusted = message
-        queue, endpoint, ttl_ns, dedup_ns = self._terms(message)
-        if not trusted and not endpoint.secret.matches(secret):
-            raise WrongSecret(endpoint_id)
+        terms = self._terms(message)
+        if not message.trusted and not terms.endpoint.secret.matches(message.secret):
+            raise WrongSecret(message.endpoint_id)
+        return terms, self._entering(terms, message.callback)
+
+    def _entering(self, terms: Terms, callback: Callback) -> Callback:
         phase = callback.phase
         if not phase:
-            phase = endpoint.phases[0]
-            callback = callback.with_phase(phase)
-        elif phase not in endpoint.phases:
-            raise UnknownPhase(endpoint_id, phase, endpoint.phases)
-        expires_at = now + ttl_ns if ttl_ns else None
-        until = now + dedup_ns if dedup_ns else 0
-        return callback, (queue, callback.id, phase, callback.created_at, expires_at, until)
+            return callback.with_phase(terms.endpoint.phases[0])
+        self._check_phase(terms.endpoint, phase)
+        return callback if not callback.attempts else callback.with_attempts(0)
 
-    def _pushed(self, number: int, now: int) -> None:
-        self._until_purge -= number
-        if self._until_purge <= 0:
-            # Twice as many as were pushed, so that what is due never piles up.
-            self._until_purge = PURGE_EVERY
-            self._purge(now, 2 * PURGE_EVERY)
+    def _is_known(self, queue: int, id: str, now: int) -> bool:
+        (until,) = self._execute(sql.KNOWN, (queue, id)).fetchone()
+        if until is None:
+            return False
+        return until > now or self._find_row(queue, id, now) is not None
 
-    def _known_id(self, queue: int, message: messages.Push, now: int) -> PushResult | None:
-        """The answer if the callback's id is queued or remembered."""
-        callback = message.callback
-        known = self._execute(sql.KNOWN, (queue, callback.id)).fetchone()
-        if known is None:
-            return None
-        position, until = known
-        if position is not None:
-            queued = self._find_row(queue, callback.id, now)
-            if queued is not None:
-                return PushResult(self._callback(queued), Outcome.DUPLICATE)
-        return PushResult(callback, Outcome.DUPLICATE) if until > now else None
+    def _duplicate(self, queue: int, callback: Callback, now: int) -> PushResult:
+        row = self._find_row(queue, callback.id, now)
+        return PushResult(callback if row is None else self._callback(row), Outcome.DUPLICATE)
 
-    def _forget(self, queue: int, key: str) -> None:
-        """Remove an id that is due, and its callback if that has expired and is not swept yet."""
-        ((position, _),) = self._execute(sql.KNOWN, (queue, key)).fetchall()
-        if position is not None:
-            self._remove(position)
-        self._execute(sql.FORGET, (queue, key))
+    def _relative(self, terms: Terms, key: str, now: int) -> tuple[int, str | None]:
+        """Position and root of a callback that is queued or kept.
+
+        Raises:
+            CallbackNotFound: there is none.
+        """
+        row = None
+        if is_text(key):
+            row = self._execute(sql.RELATIVE, (terms.queue, key, now)).fetchone()
+        if row is None:
+            raise CallbackNotFound(terms.endpoint.id, key)
+        return row[0], row[1]
+
+    def _related(self, terms: Terms, callback: Callback, now: int) -> Callback:
+        parent = callback.parent
+        if parent is None:
+            return callback if callback.root is None else callback.with_root(None)
+        _, root = self._relative(terms, parent, now)
+        return callback.with_root(root or parent)
+
+    def _check_room(self, terms: Terms, callback: Callback, now: int) -> None:
+        endpoint = terms.endpoint
+        phases = endpoint.consumes
+        if phases and callback.phase not in phases:
+            return
+        more = f" AND phase IN ({', '.join('?' * len(phases))})" if phases else ""
+        counted, size = self._execute(
+            "SELECT ifnull(sum(queued), 0), ifnull(sum(size), 0) FROM counts "
+            f"WHERE queue = ?{more}",
+            (terms.queue, *phases),
+        ).fetchone()
+        for what, held, adds, limit in (
+            ("callbacks", counted, 1, endpoint.capacity),
+            ("bytes", size, callback.size, endpoint.capacity_bytes),
+        ):
+            if limit is not None and held + adds > limit:
+                # Only now: what has expired and is not swept yet takes no room.
+                of = "count(*)" if what == "callbacks" else "ifnull(sum(size), 0)"
+                (expired,) = self._execute(
+                    f"SELECT {of} FROM callbacks INDEXED BY callbacks_by_expiry "
+                    f"WHERE expires_at <= ? AND queue = ?{more}",
+                    (now, terms.queue, *phases),
+                ).fetchone()
+                if held - expired + adds > limit:
+                    raise Full(endpoint.id, what, held - expired, limit)
+
+    def _rarely(self, terms: Terms, callback: Callback, now: int) -> tuple[Any, ...]:
+        """What few callbacks have, and how it is held because of it."""
+        key, not_before = callback.ordering_key, callback.not_before
+        held, due = (1, not_before) if not_before is not None and not_before > now else (0, None)
+        if key is not None:
+            self._turn(terms.queue, now)
+            if self._execute(sql.FRONT, (terms.queue, callback.phase, key)).fetchone():
+                held, due = 2, None
+        return callback.parent, callback.root, callback.origin, key, not_before, held, due
+
+
+def _row(terms: Terms, callback: Callback, now: int) -> tuple[Any, ...]:
+    phase, dedup_ns = callback.phase, terms.dedup_ns
+    expires_at = terms.expiry(phase, now)
+    until = now + dedup_ns if dedup_ns else 0
+    keep = terms.keep_ns
+    return (
+        terms.queue,
+        callback.id,
+        phase,
+        callback.created_at,
+        expires_at,
+        until,
+        keep,
+        callback.size,
+        now,
+    )

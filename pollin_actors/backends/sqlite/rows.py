@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pollin_actors.backends.checks import text
 from pollin_actors.backends.sqlite import statements as sql
 from pollin_actors.backends.sqlite.schema import check_version
 from pollin_actors.backends.values import decode
-from pollin_actors.errors import BackendUnavailable, EndpointNotFound
+from pollin_actors.errors import BackendUnavailable, EndpointNotFound, UnknownPhase
+from pollin_actors.records import Kind
 from pollin_actors.resources import Callback, Endpoint, Secret
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ __all__ = ["Rows", "Terms", "is_text"]
 # What reading a row raises that this package has not written.
 _DAMAGE = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
 
-
-PURGE_EVERY = 64
+FORGET_EVERY = 64
 
 
 class Terms(NamedTuple):
@@ -32,6 +32,13 @@ class Terms(NamedTuple):
     endpoint: Endpoint
     ttl_ns: int
     dedup_ns: int
+    keep_ns: int
+
+    def expiry(self, phase: str, now: int) -> int | None:
+        """When a callback expires that enters the phase now, where that is what counts."""
+        if not self.ttl_ns or phase in self.endpoint.consumes:
+            return None
+        return now + self.ttl_ns
 
 
 class Rows:
@@ -53,7 +60,7 @@ class Rows:
         self._data_version = -1
         self._path = path
         # Once at the beginning: many short processes would never come to it otherwise.
-        self._until_purge = 1
+        self._until_forgotten = 1
 
     def begun(self) -> None:
         """To be called at the beginning of each transaction: what others changed is read anew.
@@ -90,17 +97,32 @@ class Rows:
 
     def _terms_of(self, row: tuple[Any, ...]) -> Terms:
         try:
-            queue, id, secret, phases, ttl, created_at, dedup_for = row
-            phases = tuple(json.loads(phases))
-            endpoint = Endpoint(id, Secret(secret), phases, ttl, created_at, dedup_for)
-            return Terms(queue, endpoint, ttl * 1_000_000, round(dedup_for * 1e9))
+            queue, id, secret, phases, ttl, created_at, dedup_for, keep_for, consumes, *limits = row
+            endpoint = Endpoint(
+                id,
+                Secret(secret),
+                tuple(json.loads(phases)),
+                ttl,
+                created_at,
+                dedup_for,
+                keep_for,
+                tuple(json.loads(consumes)),
+                *limits,
+            )
+            ttl_ns, dedup_ns, keep_ns = (
+                ttl * 1_000_000,
+                round(dedup_for * 1e9),
+                round(keep_for * 1e9),
+            )
+            return Terms(queue, endpoint, ttl_ns, dedup_ns, keep_ns)
         except _DAMAGE as error:
             raise self._damaged(f"endpoint {row[1]!r}", "delete it", error) from error
 
     def _callback(self, row: tuple[Any, ...]) -> Callback:
-        _, id, phase, created_at, kind, headers, body = row
+        id, phase, created_at = row[1:4]
         try:
-            return Callback(id, decode((kind, headers, body)), phase, created_at)
+            callback = Callback(id, decode(row[10:13]), phase, created_at, *row[4:9])
+            return callback.with_attempts(row[9]) if row[9] else callback
         except _DAMAGE as error:
             raise self._damaged(f"callback {id!r}", "delete it by its key", error) from error
 
@@ -108,20 +130,59 @@ class Rows:
         reason = f"{self._path}: the row of {what} is damaged ({type(error).__name__})"
         return BackendUnavailable("sqlite", reason, f"{remedy}, or restore the file from a copy")
 
-    def _purge(self, now: int, limit: int) -> None:
-        # One by one: SQLite would look for the pairs of a subquery by their first part only.
-        due = self._execute(sql.DUE, (now, limit)).fetchall()
-        self._many(sql.FORGET, due)
-
     def _find_row(self, queue: int, key: str | None, now: int) -> tuple[Any, ...] | None:
+        """The row of that id, or of the oldest; of an id also how it is held."""
         if key is None:
-            row = self._execute(sql.HEAD, (queue, now)).fetchone()
+            row = self._execute(sql.HEAD, (queue, now) * len(sql.HELDS)).fetchone()
         else:
             row = self._execute(sql.KEY, (queue, key, now)).fetchone() if is_text(key) else None
         return row  # type: ignore[no-any-return]  # a row is what sqlite3 says it is
 
-    def _remove(self, position: int) -> None:
-        self._execute(sql.REMOVE, (position,))
+    def _remove(self, position: int, kind: Kind, now: int) -> None:
+        self._execute(sql.REMOVE, (now, now, sql.NUMBERS[kind], now, None, position))
+
+    def _remove_all(self, positions: Iterable[int], kind: Kind, now: int) -> None:
+        values = (now, now, sql.NUMBERS[kind], now, None)
+        self._many(sql.REMOVE, [(*values, position) for position in positions])
+
+    def _turn(self, queue: int, now: int) -> None:
+        """Make available what time has: leases and delays that have ended, whoever waited for
+        others that have expired."""
+        expired, due = self._execute(sql.TURNED, (queue, now)).fetchone()
+        if expired:
+            rows = self._execute(sql.ORDERED_EXPIRED, (queue, now)).fetchall()
+            self._remove_all([row[0] for row in rows], Kind.EXPIRED, now)
+        if due:
+            claims = self._execute(sql.TURNED_CLAIMS, (queue, now)).fetchall()
+            self._many(sql.LAPSE, [(now, row[0]) for row in claims])
+            self._execute(sql.COME, (queue, now))
+
+    def _count(self, queue: int, phase: str | None, now: int) -> int:
+        if phase is not None and not is_text(phase):
+            return 0
+        more, values = ("", ()) if phase is None else (" AND phase = ?", (phase,))
+        (queued,) = self._execute(
+            f"SELECT ifnull(sum(queued), 0) FROM counts WHERE queue = ?{more}", (queue, *values)
+        ).fetchone()
+        (expired,) = self._execute(
+            "SELECT count(*) FROM callbacks INDEXED BY callbacks_by_expiry "
+            f"WHERE expires_at <= ? AND queue = ?{more}",
+            (now, queue, *values),
+        ).fetchone()
+        return int(queued - expired)
+
+    def _forget(self, now: int, limit: int) -> None:
+        # What it held goes first; its id may be remembered for longer.
+        for position, keep, remembered in self._execute(sql.GONE, (now, limit)).fetchall():
+            if keep and remembered:
+                for statement in sql.STRIP:
+                    self._execute(statement, (position,))
+            else:
+                self._execute(sql.FORGET, (position,))
+
+    def _check_phase(self, endpoint: Endpoint, phase: str | None) -> None:
+        if phase is not None and phase not in endpoint.phases:
+            raise UnknownPhase(endpoint.id, phase, endpoint.phases)
 
 
 def is_text(value: str) -> bool:

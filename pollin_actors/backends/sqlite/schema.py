@@ -1,4 +1,4 @@
-"""The tables, and how a file becomes and stays one of ours."""
+"""How a file becomes and stays one of ours."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Literal, TypeAlias
 
 from pollin_actors.backends.sqlite.failures import busy
+from pollin_actors.backends.sqlite.migrations import MIGRATIONS
 from pollin_actors.errors import BackendUnavailable
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "Durability", "check_version", "connect"]
@@ -18,84 +19,6 @@ Durability: TypeAlias = Literal["full", "normal"]
 
 APPLICATION_ID = 0x506F6C6E
 """Says that a file is ours: "Poln"."""
-
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        # Callbacks belong to a queue, and queues to endpoints: so a whole queue is taken away from
-        # its endpoint at once, however long it is, and removed bit by bit.
-        "CREATE TABLE queues (number INTEGER PRIMARY KEY AUTOINCREMENT, dropped INTEGER NOT NULL)",
-        "CREATE INDEX queues_dropped ON queues (number) WHERE dropped",
-        """CREATE TABLE endpoints (
-            number INTEGER PRIMARY KEY AUTOINCREMENT,
-            id TEXT NOT NULL UNIQUE,
-            queue INTEGER NOT NULL,
-            secret TEXT NOT NULL,
-            phases TEXT NOT NULL,
-            ttl INTEGER NOT NULL,
-            created_at INTEGER NOT NULL,
-            dedup_for REAL NOT NULL
-        )""",
-        """CREATE TABLE callbacks (
-            position INTEGER PRIMARY KEY AUTOINCREMENT,
-            queue INTEGER NOT NULL,
-            id TEXT NOT NULL,
-            phase TEXT NOT NULL,
-            created_at INTEGER NOT NULL,
-            expires_at INTEGER,
-            remembered_until INTEGER NOT NULL,
-            kind INTEGER NOT NULL,
-            headers BLOB,
-            body BLOB NOT NULL
-        )""",
-        # Both hold expires_at, so that what has expired is passed over without reading its row.
-        "CREATE INDEX callbacks_in_order ON callbacks (queue, position, expires_at)",
-        "CREATE INDEX callbacks_in_phase ON callbacks (queue, phase, position, expires_at)",
-        """CREATE INDEX callbacks_by_expiry ON callbacks (expires_at, queue, phase)
-            WHERE expires_at IS NOT NULL""",
-        # Queued ids have a position; the others are remembered until a time.
-        """CREATE TABLE ids (
-            queue INTEGER NOT NULL,
-            id TEXT NOT NULL,
-            position INTEGER,
-            until INTEGER NOT NULL,
-            PRIMARY KEY (queue, id)
-        ) WITHOUT ROWID""",
-        "CREATE INDEX ids_by_until ON ids (until) WHERE position IS NULL",
-        """CREATE TABLE counts (
-            queue INTEGER NOT NULL,
-            phase TEXT NOT NULL,
-            queued INTEGER NOT NULL,
-            PRIMARY KEY (queue, phase)
-        ) WITHOUT ROWID""",
-        # What a trial writes: as much as a push with a body of that size.
-        "CREATE TABLE trial (number INTEGER PRIMARY KEY, body BLOB NOT NULL)",
-        "INSERT INTO trial (number, body) VALUES (1, zeroblob(65536))",
-        # Triggers, because each statement of its own costs as much again as what it does. Rows
-        # whose id is known are passed over: the statement then counts fewer than it was given.
-        """CREATE TRIGGER callback_known BEFORE INSERT ON callbacks
-            WHEN EXISTS (SELECT 1 FROM ids WHERE queue = new.queue AND id = new.id) BEGIN
-            SELECT RAISE(IGNORE);
-        END""",
-        """CREATE TRIGGER callback_added AFTER INSERT ON callbacks BEGIN
-            INSERT INTO counts (queue, phase, queued) VALUES (new.queue, new.phase, 1)
-                ON CONFLICT (queue, phase) DO UPDATE SET queued = queued + 1;
-            INSERT INTO ids (queue, id, position, until)
-                VALUES (new.queue, new.id, new.position, new.remembered_until);
-        END""",
-        """CREATE TRIGGER callback_removed AFTER DELETE ON callbacks BEGIN
-            UPDATE counts SET queued = queued - 1
-                WHERE queue = old.queue AND phase = old.phase;
-            UPDATE ids SET position = NULL WHERE queue = old.queue AND id = old.id;
-        END""",
-        """CREATE TRIGGER callback_moved AFTER UPDATE OF phase ON callbacks BEGIN
-            UPDATE counts SET queued = queued - 1
-                WHERE queue = old.queue AND phase = old.phase;
-            INSERT INTO counts (queue, phase, queued) VALUES (new.queue, new.phase, 1)
-                ON CONFLICT (queue, phase) DO UPDATE SET queued = queued + 1;
-        END""",
-    ),
-)
-"""Statements that bring a file from version n to n + 1, in one transaction."""
 
 # How long SQLite itself waits for a lock. It asks less and less often, and so starves beside
 # others that are quick; a wait is therefore made of many short ones.
@@ -114,8 +37,8 @@ def connect(path: str, durability: Durability, busy_timeout: float) -> sqlite3.C
         BackendUnavailable: it is not one of ours, or is newer than this version; it is untouched.
         sqlite3.Error, OSError: it cannot be used.
     """
-    if sqlite3.sqlite_version_info < (3, 24):
-        reason = f"SQLite is {sqlite3.sqlite_version}, and 3.24 or later is needed"
+    if sqlite3.sqlite_version_info < (3, 25):
+        reason = f"SQLite is {sqlite3.sqlite_version}, and 3.25 or later is needed"
         raise BackendUnavailable("sqlite", reason, "use a Python with a newer SQLite")
     until = monotonic() + busy_timeout
     while True:
