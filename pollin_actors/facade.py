@@ -5,10 +5,13 @@ Each call sends one message and returns a reply future: ``.get()`` it, ``await``
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
 from typing import Any, cast, overload
 
 from pollin_actors.actors import CallbackActor, EndpointActor, Identify
+from pollin_actors.calls import Find, failed, nanoseconds
+from pollin_actors.claiming import ClaimCalls
 from pollin_actors.errors import InvalidValue
 from pollin_actors.messages import (
     Count,
@@ -30,12 +33,13 @@ from pollin_actors.messages import (
 )
 from pollin_actors.otp import Ref, ReplyFuture
 from pollin_actors.otp.mailbox import Mailbox
+from pollin_actors.past import PastCalls
+from pollin_actors.replay import ReplayCalls
 from pollin_actors.resources import Callback, Endpoint, Page, PushResult, Secret
 from pollin_actors.settings import DEFAULT_TIMEOUT
+from pollin_actors.subscription import SubscriptionCalls
 
-__all__ = ["Callbacks", "Dump", "Endpoints"]
-
-Find = Callable[[Hashable], Mailbox | None]
+__all__ = ["Callbacks", "Dump", "Endpoints", "Find"]
 
 _new = tuple.__new__
 
@@ -90,17 +94,14 @@ class Endpoints:
         return self._mailbox().ask(Identify(), timeout)
 
 
-class Callbacks:
+class Callbacks(ClaimCalls, PastCalls, SubscriptionCalls, ReplayCalls):
     """The callbacks of the endpoints: ``push pop fetch fetch_reverse count dump reset delete
-    update_phase``.
+    update_phase``; ``claim ack nack extend release discard``; ``stats history children tree cursor
+    move_cursor``; ``subscribe`` and ``replay``.
 
     Every method takes ``timeout``: seconds until the call's deadline, None for none. Every one may
     answer ``EndpointNotFound``.
     """
-
-    def __init__(self, find: Find, new: Callable[[str], Mailbox]) -> None:
-        self._find = find
-        self._new = new
 
     def push(
         self,
@@ -108,6 +109,9 @@ class Callbacks:
         callback: Callback,
         *,
         secret: Secret | str | bytes | None = None,
+        parent: str | None = None,
+        not_before: int | datetime | None = None,
+        ordering_key: str | None = None,
         timeout: float | None = DEFAULT_TIMEOUT,
     ) -> ReplyFuture[PushResult]:
         """Append a callback; the reply comes once it is stored as durably as the backend promises.
@@ -117,14 +121,26 @@ class Callbacks:
             callback: its id must be new to the endpoint, else the outcome is ``duplicate`` and
                 nothing is added.
             secret: the endpoint's. None: the caller is trusted code of this process.
+            parent: the id of the callback of the same endpoint that it is a sub event of.
+            not_before: when it may be popped or claimed: nanoseconds since the epoch, or a
+                datetime with a time zone.
+            ordering_key: callbacks of one phase and key are taken one at a time, in order.
             timeout: seconds until the deadline.
 
-        Errors: ``WrongSecret``, ``UnknownPhase``, ``TooLarge``; nothing is stored then.
+        Parent, time and key may as well be fields of the callback; here they replace those.
+
+        Errors: ``WrongSecret``, ``UnknownPhase``, ``TooLarge``, ``CallbackNotFound`` for the
+        parent, ``Full``; nothing is stored then.
         """
         if callback.__class__ is not Callback:
-            return _failed(
+            return failed(
                 InvalidValue("callback", "a Callback, as Callback.new makes it", repr(callback))
             )
+        if parent is not None or not_before is not None or ordering_key is not None:
+            try:
+                callback = _with(callback, parent, not_before, ordering_key)
+            except InvalidValue as error:
+                return failed(error)
         mailbox = self._find(endpoint_id) or self._new(endpoint_id)
         # As Push(...) makes it, in half the time: this is the path of every webhook.
         message = _new(Push, (endpoint_id, callback, secret, secret is None))
@@ -180,7 +196,7 @@ class Callbacks:
         if phase is None and offset is None and limit is None:
             return mailbox.ask(Pop(endpoint_id, key), timeout)
         if key is not None:
-            return _failed(_key_and_slice())
+            return failed(_key_and_slice())
         return mailbox.ask(PopSlice(endpoint_id, phase, *_slice(offset, limit)), timeout)
 
     @overload
@@ -190,7 +206,12 @@ class Callbacks:
 
     @overload
     def fetch(
-        self, endpoint_id: str, *, key: str, timeout: float | None = DEFAULT_TIMEOUT
+        self,
+        endpoint_id: str,
+        *,
+        key: str,
+        kept: bool = False,
+        timeout: float | None = DEFAULT_TIMEOUT,
     ) -> ReplyFuture[Callback | None]: ...
 
     @overload
@@ -212,14 +233,19 @@ class Callbacks:
         phase: str | None = None,
         offset: int | None = None,
         limit: int | None = None,
+        kept: bool = False,
         timeout: float | None = DEFAULT_TIMEOUT,
     ) -> Any:
-        """As ``pop``, and nothing is removed."""
+        """As ``pop``, and nothing is removed; here also what is claimed or waits is seen.
+
+        With ``kept`` and a key: if none of that id is queued, the last one that has left the queue,
+        as long as it is kept.
+        """
         mailbox = self._find(endpoint_id) or self._new(endpoint_id)
         if phase is None and offset is None and limit is None:
-            return mailbox.ask(Fetch(endpoint_id, key), timeout)
+            return mailbox.ask(Fetch(endpoint_id, key, kept), timeout)
         if key is not None:
-            return _failed(_key_and_slice())
+            return failed(_key_and_slice())
         return mailbox.ask(FetchSlice(endpoint_id, phase, *_slice(offset, limit)), timeout)
 
     def fetch_reverse(
@@ -354,12 +380,17 @@ def _key_and_slice() -> InvalidValue:
 def _no_endpoint(endpoint: object) -> ReplyFuture[Any] | None:
     if isinstance(endpoint, Endpoint):
         return None
-    return _failed(
-        InvalidValue("endpoint", "an Endpoint, as Endpoint.new makes it", repr(endpoint))
-    )
+    return failed(InvalidValue("endpoint", "an Endpoint, as Endpoint.new makes it", repr(endpoint)))
 
 
-def _failed(error: Exception) -> ReplyFuture[Any]:
-    future: ReplyFuture[Any] = ReplyFuture()
-    future._fail(error)
-    return future
+def _with(
+    callback: Callback, parent: str | None, not_before: int | datetime | None, key: str | None
+) -> Callback:
+    changes: dict[str, Any] = {}
+    if parent is not None:
+        changes["parent"] = parent
+    if not_before is not None:
+        changes["not_before"] = nanoseconds("not_before", not_before)
+    if key is not None:
+        changes["ordering_key"] = key
+    return callback.replace(**changes)

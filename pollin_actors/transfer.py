@@ -13,16 +13,30 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pollin_actors.application import Application
 from pollin_actors.backends.values import is_plain, tagged, untagged
-from pollin_actors.errors import EndpointExists, EndpointNotFound, InvalidValue, PollinError
+from pollin_actors.errors import (
+    CallbackNotFound,
+    EndpointExists,
+    EndpointNotFound,
+    InvalidValue,
+    PollinError,
+)
 from pollin_actors.otp import OtpError, ReplyFuture
-from pollin_actors.resources import Callback, Endpoint, Outcome, PushResult, Request, Secret
+from pollin_actors.resources import (
+    DEFAULT_KEEP_FOR_S,
+    Callback,
+    Endpoint,
+    Outcome,
+    PushResult,
+    Request,
+    Secret,
+)
 from pollin_actors.settings import DEFAULT_TIMEOUT
 
 __all__ = ["Loaded", "dump", "load"]
@@ -31,6 +45,11 @@ VERSION = 1
 # At most so many callbacks, and so many characters of lines, are under way.
 IN_FLIGHT = 256
 IN_FLIGHT_SIZE = 8 * 1024 * 1024
+
+# Fields of few callbacks: written where there is something to write.
+_RARE = ("parent", "root", "origin", "ordering_key", "not_before")
+# So many parents are remembered as being there.
+PARENTS = 1_000
 
 _HEADER = {"pollin": "dump", "version": VERSION}
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -99,7 +118,9 @@ def load(
 ) -> Loaded:
     """Add what :func:`dump` wrote. Memory stays flat.
 
-    Callbacks keep id, phase, time of creation and order; their time to live begins anew.
+    Callbacks keep id, phase, time of creation, order, and what else they have; their time to live
+    begins anew. A sub event whose parent is neither in the dump nor in the inbox becomes one of
+    its own.
     Endpoints that exist are left as they are. It is no transaction, but it can be repeated: what
     was added before an error is not added again while its id is remembered. What failed then
     comes behind what followed it, if that was on its way already.
@@ -125,7 +146,7 @@ def load(
             raise earlier from error
         raise
     finally:
-        loading.restore_phases()
+        loading.restore_endpoints()
 
 
 class _Loading:
@@ -134,9 +155,10 @@ class _Loading:
         self._timeout = timeout
         self._under_way: deque[tuple[int, int, ReplyFuture[PushResult]]] = deque()
         self._size = 0
-        # Endpoints made here, and the phases that they have for now.
+        # Endpoints made here, and those of them that are another for now: as they are for now.
         self._made: dict[str, Endpoint] = {}
-        self._phases: dict[str, tuple[str, ...]] = {}
+        self._changed: dict[str, Endpoint] = {}
+        self._parents: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._begun = self._ended = False
         self._endpoints = self._created = self._callbacks = self._queued = 0
 
@@ -192,9 +214,9 @@ class _Loading:
                 first = first or error
         return first
 
-    def restore_phases(self) -> None:
-        """Give endpoints the phases of the dump, whatever phases their callbacks are in."""
-        for endpoint_id in self._phases:
+    def restore_endpoints(self) -> None:
+        """Give endpoints the phases and the capacity of the dump, whatever is in them."""
+        for endpoint_id in self._changed:
             with suppress(PollinError, OtpError):  # what failed before is what matters
                 self._app.endpoints.update(self._made[endpoint_id], timeout=self._timeout).get()
 
@@ -217,11 +239,20 @@ class _Loading:
             ttl=fields["ttl"],
             created_at=fields["created_at"],
             dedup_for=fields["dedup_for"],
+            # Dumps of earlier versions have none of these.
+            keep_for=fields.get("keep_for", DEFAULT_KEEP_FOR_S),
+            consumes=fields.get("consumes", ()),
+            capacity=fields.get("capacity"),
+            capacity_bytes=fields.get("capacity_bytes"),
         )
+        # What was queued is taken, also if it was more than the capacity has come to be.
+        roomy = endpoint.replace(capacity=None, capacity_bytes=None)
         try:
-            self._app.endpoints.create(endpoint, timeout=self._timeout).get()
+            self._app.endpoints.create(roomy, timeout=self._timeout).get()
         except EndpointExists:
             return  # somebody else was quicker
+        if roomy != endpoint:
+            self._changed[endpoint.id] = roomy
         self._made[endpoint.id] = endpoint
         self._created += 1
 
@@ -230,20 +261,38 @@ class _Loading:
         made = self._made.get(endpoint_id)
         if made is None or not phase or phase in made.phases:
             return
-        phases = self._phases.setdefault(endpoint_id, made.phases)
-        if phase not in phases:
-            self._phases[endpoint_id] = phases = (*phases, phase)
-            self._app.endpoints.update(made.replace(phases=phases), timeout=self._timeout).get()
+        present = self._changed.get(endpoint_id, made)
+        if phase not in present.phases:
+            changed = present.replace(phases=(*present.phases, phase))
+            self._changed[endpoint_id] = changed
+            self._app.endpoints.update(changed, timeout=self._timeout).get()
 
     def _callback(self, number: int, size: int, fields: dict[str, Any]) -> None:
-        callback = Callback(fields["id"], _request(fields), fields["phase"], fields["created_at"])
+        callback = _callback(fields)
         self._allow(fields["endpoint"], callback.phase)
+        if callback.parent is not None and not self._holds(fields["endpoint"], callback.parent):
+            callback = callback.replace(parent=None, root=None)
         reply = self._app.callbacks.push(fields["endpoint"], callback, timeout=self._timeout)
         self._under_way.append((number, size, reply))
         self._size += size
         self._callbacks += 1
         while len(self._under_way) >= IN_FLIGHT or self._size > IN_FLIGHT_SIZE:
             self._settle_first()
+
+    def _holds(self, endpoint_id: str, key: str) -> bool:
+        """Whether a callback is queued or kept; what is on its way comes before the question."""
+        known = (endpoint_id, key)
+        if known not in self._parents:
+            calls, timeout = self._app.callbacks, self._timeout
+            try:
+                if calls.fetch(endpoint_id, key=key, timeout=timeout).get() is None:
+                    calls.children(endpoint_id, key=key, timeout=timeout).get()
+            except CallbackNotFound:
+                return False
+            self._parents[known] = None
+            if len(self._parents) > PARENTS:
+                self._parents.popitem(last=False)
+        return True
 
     def _settle_first(self) -> None:
         number, size, reply = self._under_way.popleft()
@@ -289,6 +338,10 @@ def _endpoint_fields(endpoint: Endpoint, secrets: bool) -> dict[str, Any]:
         "ttl": endpoint.ttl,
         "created_at": endpoint.created_at,
         "dedup_for": endpoint.dedup_for,
+        "keep_for": endpoint.keep_for,
+        "consumes": endpoint.consumes,
+        "capacity": endpoint.capacity,
+        "capacity_bytes": endpoint.capacity_bytes,
     }
     return {**fields, "secret": endpoint.secret.reveal()} if secrets else fields
 
@@ -305,7 +358,14 @@ def _callback_line(endpoint_id: str, callback: Callback) -> bytes:
 
 
 def _callback_fields(callback: Callback) -> dict[str, Any]:
-    fields = {"id": callback.id, "phase": callback.phase, "created_at": callback.created_at}
+    fields: dict[str, Any] = {
+        "id": callback.id,
+        "phase": callback.phase,
+        "created_at": callback.created_at,
+    }
+    if not callback.is_plain:
+        more = {name: getattr(callback, name) for name in _RARE}
+        fields |= {name: value for name, value in more.items() if value is not None}
     request = callback.request
     if type(request) is not Request:
         return {**fields, "value": tagged(request)}
@@ -316,6 +376,11 @@ def _callback_fields(callback: Callback) -> dict[str, Any]:
     plain = all(is_plain(text) for pair in request.headers for text in pair)
     headers = request.headers if plain else tagged(request.headers)
     return {**fields, "headers": headers, **body}
+
+
+def _callback(fields: dict[str, Any]) -> Callback:
+    rare = {name: fields[name] for name in _RARE if name in fields}
+    return Callback(fields["id"], _request(fields), fields["phase"], fields["created_at"], **rare)
 
 
 def _request(fields: dict[str, Any]) -> Any:

@@ -139,6 +139,61 @@ class TestWhatComesBack:
         assert contents(empty) == contents(app)
         assert empty.endpoints.index().get() == app.endpoints.index().get()
 
+    def test_has_all_that_endpoints_and_callbacks_have(self, empty: Application) -> None:
+        """Also more than the capacity, which was lowered, takes."""
+        full = ORDERS.replace(
+            keep_for=60.0, consumes=("received",), capacity=9, capacity_bytes=10_000
+        )
+        with Application(endpoints=[full]) as app:
+            push = app.callbacks.push
+            push("orders", Callback.new(b"x", id="1")).get()
+            push("orders", Callback.new(b"x", id="2"), parent="1", ordering_key="k").get()
+            push("orders", Callback.new(b"x", id="3"), parent="2", not_before=2**62).get()
+            app.callbacks.replay("orders", name="n", filter=lambda c: c.id == "2").get()
+            app.endpoints.update(full.replace(capacity=2)).get()
+            assert load(empty, dump(app, secrets=True)) == (1, 4, 0)
+            assert contents(empty) == contents(app)
+            assert empty.endpoints.index().get() == app.endpoints.index().get()
+        [_, _, third, copy] = contents(empty)["orders"]
+        assert (third.parent, third.root, third.not_before) == ("2", "1", 2**62)
+        assert copy.origin == "orders/2"
+
+    def test_lets_sub_events_without_their_parents_stand_alone(
+        self, app: Application, empty: Application
+    ) -> None:
+        """Their parent has left the queue, and a dump holds what is queued."""
+        app.callbacks.push("orders", Callback.new(b"x", id="1")).get()
+        for id in "234":
+            parent = "1" if id < "4" else "3"
+            app.callbacks.push("orders", Callback.new(b"x", id=id), parent=parent).get()
+        app.callbacks.pop("orders", key="1").get()
+        load(empty, dump(app))
+        found = {c.id: (c.parent, c.root) for c in contents(empty)["orders"]}
+        assert found == {"2": (None, None), "3": (None, None), "4": ("3", "3")}
+
+    def test_finds_parents_that_are_kept(self, app: Application) -> None:
+        """A dump that is loaded where the parent is known already keeps the line."""
+        app.callbacks.push("orders", Callback.new(b"x", id="1")).get()
+        for id in "23":
+            app.callbacks.push("orders", Callback.new(b"x", id=id), parent="1").get()
+        app.callbacks.pop("orders", key="1").get()
+        lines = list(dump(app))
+        app.callbacks.reset("orders").get()
+        app.callbacks.push("orders", Callback.new(b"x", id="1")).get()
+        app.callbacks.pop("orders").get()
+        load(app, lines)
+        assert [(c.id, c.parent) for c in contents(app)["orders"]] == [("2", "1"), ("3", "1")]
+
+    def test_of_an_earlier_version_is_understood(self, empty: Application) -> None:
+        endpoint = {"id": "a", "phases": ["in"], "ttl": 0, "created_at": 1, "dedup_for": 2.0}
+        callback = {"endpoint": "a", "id": "c", "phase": "in", "created_at": 2, "value": None}
+        end = {"end": {"endpoints": 1, "callbacks": 1}}
+        lines = [HEADER, *map(json.dumps, ({"endpoint": endpoint}, {"callback": callback}, end))]
+        assert load(empty, lines) == (1, 1, 0)
+        found = empty.endpoints.find("a").get()
+        assert found is not None
+        assert (found.keep_for, found.consumes, found.capacity) == (86_400.0, (), None)
+
     def test_may_lack_what_was_deleted_meanwhile(self, app: Application) -> None:
         lines = dump(app)
         first = next(lines)

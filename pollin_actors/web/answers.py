@@ -10,6 +10,7 @@ from pollin_actors.resources import PushResult
 
 __all__ = [
     "BAD_REQUEST",
+    "FULL",
     "HEALTHY",
     "HEALTH_METHODS",
     "NOT_FOUND",
@@ -57,6 +58,7 @@ NOT_FOUND = _error(404, "there is no such endpoint")
 POST_ONLY = _error(405, "use POST", (b"allow", b"POST"))
 HEALTH_METHODS = _error(405, "use GET or HEAD", (b"allow", b"GET, HEAD"))
 TOO_LARGE = _error(413, "the request is too large")
+FULL = _error(503, "the endpoint is full: try again later", RETRY_AFTER)
 UNAVAILABLE = _error(503, "the inbox is not available: try again", RETRY_AFTER)
 UNREADY = _answer(503, b'{"status": "unavailable"}', RETRY_AFTER)
 HEALTHY = _answer(200, b'{"status": "ok"}')

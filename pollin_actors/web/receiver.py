@@ -12,6 +12,7 @@ import structlog
 from pollin_actors.application import Application, State
 from pollin_actors.errors import (
     EndpointNotFound,
+    Full,
     InvalidValue,
     PollinError,
     TooLarge,
@@ -21,6 +22,7 @@ from pollin_actors.otp import OtpError
 from pollin_actors.resources import MAX_ENDPOINT_ID, Callback, PushResult, Request, Secret
 from pollin_actors.web.answers import (
     BAD_REQUEST,
+    FULL,
     HEALTH_METHODS,
     HEALTHY,
     NOT_FOUND,
@@ -65,8 +67,8 @@ def asgi(
 
     Other answers, each with a JSON body: 400 malformed, 401 no or a wrong secret, 404 no such
     endpoint, 405 not a POST, 413 too large; nothing was stored. 503 with ``Retry-After``: the
-    inbox could not answer (in time), and the sender should try again; if only the time ran out,
-    the request may have been stored nevertheless.
+    endpoint is full, which the body says, or the inbox could not answer (in time), and the sender
+    should try again; if only the time ran out, the request may have been stored nevertheless.
 
     ``GET /healthz`` answers 200 while the application is running, else 503. ``GET /readyz``
     answers 200 if the backend could store something in the last second, else 503.
@@ -163,6 +165,8 @@ class _Receiver:
             return NOT_FOUND
         except TooLarge:
             return TOO_LARGE
+        except Full:
+            return FULL
         except InvalidValue:
             return BAD_REQUEST
         except (PollinError, OtpError):

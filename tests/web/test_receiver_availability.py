@@ -74,6 +74,15 @@ class TestUnavailable:
         assert str(error) not in answer.json["error"]
         assert [entry for entry in logs if entry["log_level"] != "debug"] == []
 
+    def test_a_full_endpoint_is_503_and_says_so(self) -> None:
+        """The sender is told to come again, and not what the capacity is."""
+        with Application(endpoints=[endpoint().replace(capacity=1)]) as app:
+            assert exchange(app).status == 200
+            answer = exchange(app)
+            assert (answer.status, answer.headers[b"retry-after"]) == (503, b"1")
+            assert answer.json == {"error": "the endpoint is full: try again later"}
+            assert len(queued(app)) == 1
+
     def test_the_unexpected_is_503_too_and_logged(
         self, app: Application, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -1,0 +1,52 @@
+"""Who waits for something to change at an endpoint, and is told when it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pollin_actors.otp.guard import Guard
+from pollin_actors.otp.last_words import log_exception
+
+__all__ = ["Changes"]
+
+
+class Changes:
+    """Tells those who watch an endpoint that it has changed. Any thread may call.
+
+    Watch first, then look, then wait: what changes after the look is told. A watcher may be told
+    although there is nothing new, and is told on whatever thread made the change: it must be
+    quick and never wait.
+    """
+
+    def __init__(self) -> None:
+        # Each tuple is replaced and never changed: who tells needs no lock.
+        self._watchers: dict[str, tuple[Callable[[], None], ...]] = {}
+        self._guard = Guard()
+
+    def watch(self, endpoint_id: str, wake: Callable[[], None]) -> Callable[[], None]:
+        """Have ``wake`` called after changes, until the function that is returned is called."""
+        self._guard.run(self._add, endpoint_id, wake)
+        return lambda: self._guard.run(self._remove, endpoint_id, wake)
+
+    def happened(self, endpoint_id: str) -> None:
+        """Say that something has changed at an endpoint."""
+        for wake in self._watchers.get(endpoint_id, ()):
+            try:
+                wake()
+            except Exception:
+                log_exception("watcher.failed", endpoint_id=endpoint_id)
+
+    def anywhere(self) -> None:
+        """Say that something may have changed at any endpoint."""
+        for endpoint_id in list(self._watchers):
+            self.happened(endpoint_id)
+
+    def _add(self, endpoint_id: str, wake: Callable[[], None]) -> None:
+        self._watchers[endpoint_id] = (*self._watchers.get(endpoint_id, ()), wake)
+
+    def _remove(self, endpoint_id: str, wake: Callable[[], None]) -> None:
+        left = tuple(w for w in self._watchers.get(endpoint_id, ()) if w is not wake)
+        if left:
+            self._watchers[endpoint_id] = left
+        else:
+            self._watchers.pop(endpoint_id, None)
