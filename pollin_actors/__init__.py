@@ -4,9 +4,12 @@ from pollin_actors.application import Application, State
 from pollin_actors.errors import (
     BackendUnavailable,
     CallbackNotFound,
+    ClaimLost,
+    CursorConflict,
     EndpointExists,
     EndpointNotFound,
     ForkedProcess,
+    Full,
     InvalidValue,
     MissingExtra,
     NotRunning,
@@ -17,31 +20,54 @@ from pollin_actors.errors import (
     UnknownPhase,
     WrongSecret,
 )
+from pollin_actors.handlers import Advance, Discard, HandlerInfo, HandlerState, Retry
+from pollin_actors.otp import Backoff
 from pollin_actors.otp.errors import DeadlineExceeded
+from pollin_actors.past import CallbackTree
+from pollin_actors.records import Claim, EndpointStats, Kind, Record
+from pollin_actors.replay import Replay, ReplayResult
 from pollin_actors.resources import Callback, Endpoint, Outcome, PushResult, Request, Secret
 from pollin_actors.settings import Settings
+from pollin_actors.subscription import Subscription
 
 __all__ = [
+    "Advance",
     "Application",
     "BackendUnavailable",
+    "Backoff",
     "Callback",
     "CallbackNotFound",
+    "CallbackTree",
+    "Claim",
+    "ClaimLost",
+    "CursorConflict",
     "DeadlineExceeded",
+    "Discard",
     "Endpoint",
     "EndpointExists",
     "EndpointNotFound",
+    "EndpointStats",
     "ForkedProcess",
+    "Full",
+    "HandlerInfo",
+    "HandlerState",
     "InvalidValue",
+    "Kind",
     "MissingExtra",
     "NotRunning",
     "Outcome",
     "PhaseConflict",
     "PollinError",
     "PushResult",
+    "Record",
+    "Replay",
+    "ReplayResult",
     "Request",
+    "Retry",
     "Secret",
     "Settings",
     "State",
+    "Subscription",
     "TooLarge",
     "UnknownBackend",
     "UnknownPhase",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from enum import StrEnum
 from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -16,10 +14,13 @@ import pykka
 import structlog
 
 from pollin_actors.actors import Locate
+from pollin_actors.actors.changes import Changes
+from pollin_actors.actors.claim_keeper import ClaimKeeper
 from pollin_actors.backends import open_backend
 from pollin_actors.backends.interface import Backend
 from pollin_actors.errors import EndpointExists, ForkedProcess, InvalidValue, NotRunning
 from pollin_actors.facade import Callbacks, Endpoints
+from pollin_actors.handlers import Handlers, Handling, run_of
 from pollin_actors.messages import CheckReady
 from pollin_actors.otp import (
     ChildSpec,
@@ -39,25 +40,16 @@ from pollin_actors.otp.mailbox import Mailbox
 from pollin_actors.own_actors import OwnActors
 from pollin_actors.resources import Endpoint
 from pollin_actors.settings import DEFAULT_TIMEOUT, Settings
-from pollin_actors.tree import ACTORS, CALLBACKS, ENDPOINTS, tree_specs
+from pollin_actors.signals import until_signalled
+from pollin_actors.state import State, refusal_of
+from pollin_actors.tree import ACTORS, CALLBACKS, CONSUMERS, ENDPOINTS, tree_specs
 
 __all__ = ["Application", "State"]
 
 log = structlog.get_logger("pollin_actors")
 
 
-class State(StrEnum):
-    """Where an application stands."""
-
-    NEW = "not started"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    FAILED = "failed"
-    FORKED = "forked"
-
-
-class Application(OwnActors):
+class Application(OwnActors, Handling):
     """A durable inbox for webhooks, inside your process.
 
     ```python
@@ -107,8 +99,13 @@ class Application(OwnActors):
         self._root: SupervisorRef[Any] | None = None
         self._registry: Registry | None = None
         self._endpoints_mailbox: Mailbox | None = None
+        self.handlers = Handlers()
         self.endpoints = Endpoints(self._endpoints)
-        self.callbacks = Callbacks(self._refuse_lookup, self._new_mailbox)
+        self._changes = Changes()
+        # Whichever backend it is then: a test may put another in its place.
+        self._keeper = ClaimKeeper(execute=lambda message: self.backend.execute(message))
+        find, new = self._refuse_lookup, self._new_mailbox
+        self.callbacks = Callbacks(find, new, self._changes, self._keeper, None)
         _applications.add(self)
 
     def __repr__(self) -> str:
@@ -189,32 +186,17 @@ class Application(OwnActors):
         Raises:
             As ``start``.
         """
-        over: ReplyFuture[None] = ReplyFuture()
-
-        def end(*_: object) -> None:
-            over._settle((None, None))  # whichever comes first; takes no lock
-
-        def signalled(number: int, _frame: object) -> None:
-            if over.done():
-                raise SystemExit(128 + number)  # the second one: do not wait for anything
-            end()
-
-        before = {n: signal.signal(n, signalled) for n in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            with self:
-                if self._root is not None:
-                    self._root.monitor().add_done_callback(end)
-                over.get()
-                return self.stop()
-        finally:
-            for number, handler in before.items():
-                # None: it was not Python that had set it, and only its setter can again.
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        with until_signalled() as (over, end), self:
+            if self._root is not None:
+                self._root.monitor().add_done_callback(end)
+            over.get()
+            return self.stop()
 
     # -- for subclasses ----------------------------------------------------------------------------
 
     start_phases: ClassVar[Sequence[str]] = ()
-    """``start_phase`` is called with each of them, in order, once the tree is up."""
+    """``start_phase`` is called with each of them, in order, once the tree is up; handlers begin
+    afterwards."""
 
     def start_phase(self, phase: str) -> None:
         """A step of the start, in ``start_phases``; everything can be used already.
@@ -223,7 +205,7 @@ class Application(OwnActors):
         """
 
     def prep_stop(self) -> None:
-        """Called before the tree stops, while everything can still be used."""
+        """Called before the tree stops, while everything works; again if that is interrupted."""
 
     def stopped(self) -> None:
         """Called once the tree has stopped, also after a failure."""
@@ -254,6 +236,7 @@ class Application(OwnActors):
             for phase in self.start_phases:
                 self.start_phase(phase)
                 self._check()  # the tree may have given up meanwhile
+            self.handlers.begin(self.endpoints.find)
             self._started = True
         except BaseException:
             self._tear_down(State.NEW if self._state is not State.FAILED else State.FAILED)
@@ -269,24 +252,47 @@ class Application(OwnActors):
 
         registry = self._registry = Registry(runtime, on_demand)
 
-        root = Supervisor(tree_specs(settings, backend, registry, self._children))
+        poll = settings.poll_interval if backend.shared else None
+        self.callbacks._poll_interval = poll
+        run = run_of(runtime, endpoints_mailbox, registry, self._changes, self._keeper, poll)
+        handlers = self.handlers
+        handlers.prepare(run)
+        root = Supervisor(
+            tree_specs(
+                settings,
+                backend,
+                registry,
+                self._children,
+                self._changes,
+                handlers.child_specs,
+                run.registry,
+                handlers.phases_of,
+            )
+        )
         # Held before anything runs: whatever interrupts the start, there is something to stop.
         self._root = root.ref
         root.begin(runtime)
         root.wait_until_up()
         self._state = State.RUNNING
-        self.callbacks._find = registry.find
+        self.callbacks._find = self._keeper.find = registry.find
         self._root.monitor().add_done_callback(self._root_ended)
 
     def _declare(self) -> None:
-        """Bring the endpoints to what was declared; what is queued in them stays."""
-        for endpoint in self._declared:
+        """Bring the endpoints to what was declared; what is queued in them stays.
+
+        What handlers consume is said from the first push on, and stays said: those of other
+        processes do not say it again. Else a backlog could expire before they begin.
+        """
+        for declared in self._declared:
+            consumes = {*declared.consumes, *self.handlers.phases_of(declared)}
+            endpoint = declared.replace(consumes=consumes)
             try:
                 self.endpoints.create(endpoint).get()
             except EndpointExists:
                 stored = self.endpoints.find(endpoint.id).get()
                 if stored is not None:
-                    endpoint = endpoint.replace(created_at=stored.created_at)
+                    consumes.update(set(stored.consumes).intersection(endpoint.phases))
+                    endpoint = endpoint.replace(created_at=stored.created_at, consumes=consumes)
                 self.endpoints.update(endpoint).get()
 
     def _stop(self) -> bool:
@@ -295,26 +301,29 @@ class Application(OwnActors):
         return self._tear_down(State.STOPPED)
 
     def _tear_down(self, then: State) -> bool:
-        was_started, self._started = self._started, False
+        ended = True
         if self._state is State.RUNNING:
-            if was_started:
-                self._preparing = True
-                try:
+            self._preparing = True
+            try:
+                if self._started:
                     self._call_hook(self.prep_stop)
-                finally:
-                    self._preparing = False
+                # They may use the application until they have finished.
+                ended = self.handlers.finish(self.settings.shutdown / 2)
+            finally:
+                self._preparing = False
             self._state = State.STOPPING
         self.callbacks._find = self._refuse_lookup
+        self._changes.anywhere()  # who waits is refused
         # Bound to the state as it is now: these errors may be made after another start.
-        refuse = partial(_refusal_of, self._state)
+        refuse = partial(refusal_of, self._state)
         if self._endpoints_mailbox is not None:
             self._endpoints_mailbox.close(refuse)
-        ended = True
         root, runtime = self._root, self._runtime
         if root is not None and root._cell.status is not Status.UNSTARTED:
             cell = root._cell
             cell.mailbox.post_urgent(ExitRequest(cell, ExitReason.SHUTDOWN))
-            ended = self._await_end(root)
+            ended = self._await_end(root) and ended
+        ended = self.handlers.close(1.0) and ended
         if self._registry is not None:
             self._registry.close(refuse)
         if runtime is not None:
@@ -322,11 +331,12 @@ class Application(OwnActors):
                 runtime.registry.close(refuse)
                 ended = runtime.stop(timeout=1.0 if ended else 0.1) and ended
             else:
-                for name in (ENDPOINTS, CALLBACKS, ACTORS):
+                for name in (ENDPOINTS, CALLBACKS, CONSUMERS, ACTORS):
                     runtime.registry.give_up(name, refuse)
         self.backend.close()
         self._root = self._runtime = self._registry = self._endpoints_mailbox = None
         self._state = then
+        was_started, self._started = self._started, False
         if was_started:
             self._call_hook(self.stopped)
         return ended
@@ -354,7 +364,7 @@ class Application(OwnActors):
         if self._state is not State.RUNNING:
             return
         self._state = State.FAILED
-        refuse = partial(_refusal_of, State.FAILED)
+        refuse = partial(refusal_of, State.FAILED)
         self.callbacks._find = self._refuse_lookup
         record = monitor.get(timeout=0)
         log.critical("application.failed", error=str(record.exception))
@@ -364,6 +374,7 @@ class Application(OwnActors):
             self._endpoints_mailbox.close(refuse)
         if self._runtime is not None and self._given_runtime is None:
             self._runtime.registry.close(refuse)
+        self._changes.anywhere()  # who waits is refused
 
     # -- look-ups ----------------------------------------------------------------------------------
 
@@ -397,7 +408,7 @@ class Application(OwnActors):
             raise self._refusal()
 
     def _refusal(self) -> Exception:
-        return _refusal_of(self._state)
+        return refusal_of(self._state)
 
     def _forked(self) -> None:
         """In a forked child: none of our threads is there, nothing here can ever answer."""
@@ -405,6 +416,7 @@ class Application(OwnActors):
         if self._runtime is None:
             return
         self._state = State.FORKED
+        self.handlers.forget()
         self.callbacks._find = self._refuse_lookup
         registry, runtime = self._registry, self._runtime
         self._registry = self._endpoints_mailbox = None
@@ -413,16 +425,6 @@ class Application(OwnActors):
             registry.refuse(ForkedProcess)
         if runtime is not None:
             runtime.registry.refuse(ForkedProcess)
-
-
-def _refusal_of(state: State) -> Exception:
-    """Why an application in this state takes no calls."""
-    if state is State.FORKED:
-        return ForkedProcess()
-    if state is State.FAILED:
-        hint = "its actors crashed too often: see the log, then stop() and start() it"
-        return NotRunning(state, hint)
-    return NotRunning(state)
 
 
 def _check_declared(endpoints: tuple[Endpoint, ...]) -> None:

@@ -42,8 +42,13 @@ class Settings:
     sweep_interval: float = 5.0
     """Seconds between two sweeps of what has expired."""
 
+    poll_interval: float = 1.0
+    """Seconds between two looks for what other processes have pushed, where several use one store.
+    What this process changes is noticed at once."""
+
     shutdown: float = 10.0
-    """Seconds that ``stop()`` waits for the tree to end."""
+    """Seconds that ``stop()`` waits for the tree to end, after half as many at most in which
+    handlers may finish what they have begun."""
 
     pool_size: int | None = None
     """Threads that run actors; None: by the number of cores."""
@@ -67,6 +72,7 @@ class Settings:
         if self.idle_after is not None:
             _check_seconds("idle_after", self.idle_after)
         _check_seconds("sweep_interval", self.sweep_interval)
+        _check_seconds("poll_interval", self.poll_interval)
         _check_seconds("shutdown", self.shutdown)
 
     @classmethod
@@ -127,6 +133,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "max_bytes": _int,
     "idle_after": _seconds_or_never,
     "sweep_interval": _seconds,
+    "poll_interval": _seconds,
     "shutdown": _seconds,
     "pool_size": _int,
     "pool_ceiling": _int,

@@ -4,27 +4,31 @@
 Supervisor (root)
 ├── CallbackActor supervisor   one CallbackActor per endpoint, started by the first message to it
 ├── EndpointActor              the registry of endpoints
+├── consumer supervisor        one ConsumerActor per handler
 └── user supervisor            actors of your own
 ```
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 
 import pykka
 
 from pollin_actors.actors import CallbackActor, EndpointActor
+from pollin_actors.actors.changes import Changes
 from pollin_actors.backends.interface import Backend
 from pollin_actors.otp import Backoff, ChildSpec, DynamicSupervisor, Registry, Supervisor
+from pollin_actors.resources import Endpoint
 from pollin_actors.settings import Settings
 
-__all__ = ["ACTORS", "CALLBACKS", "ENDPOINTS", "tree_specs"]
+__all__ = ["ACTORS", "CALLBACKS", "CONSUMERS", "ENDPOINTS", "tree_specs"]
 
 # Names in the runtime's registry.
 ENDPOINTS = "pollin.endpoints"
 CALLBACKS = "pollin.callbacks"
+CONSUMERS = "pollin.consumers"
 ACTORS = "pollin.actors"
 
 
@@ -33,6 +37,10 @@ def tree_specs(
     backend: Backend,
     registry: Registry,
     children: Sequence[ChildSpec | type[pykka.Actor]],
+    changes: Changes,
+    consumers: Callable[[], Sequence[ChildSpec]],
+    consumer_registry: Registry,
+    phases_of: Callable[[Endpoint], Iterable[str]],
 ) -> list[ChildSpec]:
     """The root supervisor's children.
 
@@ -41,13 +49,17 @@ def tree_specs(
         backend: what the actors have their messages executed by.
         registry: the names of the callback actors: the endpoints' ids.
         children: of the user supervisor.
+        changes: is told of what changes at endpoints.
+        consumers: the children of the consumer supervisor, as they are when it starts.
+        consumer_registry: their names: the handlers'.
+        phases_of: which phases of an endpoint they consume.
     """
 
     def callback_spec(endpoint_id: Hashable) -> ChildSpec:
         return ChildSpec(
             id=endpoint_id,
             name=endpoint_id,
-            start=partial(CallbackActor, str(endpoint_id), backend, settings.max_bytes),
+            start=partial(CallbackActor, str(endpoint_id), backend, settings.max_bytes, changes),
             restart="transient",
         )
 
@@ -68,7 +80,22 @@ def tree_specs(
         ChildSpec(
             id="endpoints",
             name=ENDPOINTS,
-            start=lambda: EndpointActor(backend, registry, CALLBACKS, settings.sweep_interval),
+            start=lambda: EndpointActor(
+                backend, registry, CALLBACKS, settings.sweep_interval, changes, phases_of
+            ),
+        ),
+        ChildSpec(
+            id="consumers",
+            name=CONSUMERS,
+            type="supervisor",
+            # The back-off holds each of them; however many crash, the others are left alone.
+            start=lambda: Supervisor(
+                consumers(),
+                max_restarts=10_000,
+                max_seconds=5.0,
+                backoff=Backoff(first=0.1),
+                registry=consumer_registry,
+            ),
         ),
         ChildSpec(
             id="actors",

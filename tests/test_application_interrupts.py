@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pollin_actors import Application, Callback, Endpoint
-from tests.interrupts import interrupt_at_every_bytecode
+from tests.interrupts import interrupt_at, interrupt_at_every_bytecode
 from tests.otp.actors import in_thread
 
 
@@ -63,3 +63,19 @@ def test_an_operation(operation: Callable[[Subject], Any], cold: bool) -> None:
         modules=("pollin_actors.otp", "pollin_actors.actors", "pollin_actors.backends"),
     )
     assert points > 300
+
+
+@pytest.mark.parametrize("number", range(0, 350, 6))
+def test_an_interrupted_claim_takes_nothing_later(number: int) -> None:
+    """Nobody has its reply: what is pushed afterwards is for others."""
+    got: list[Any] = []
+    with Application(endpoints=[Endpoint.new(id="orders")]) as app:
+        calls = app.callbacks
+        interrupt_at(
+            number,
+            lambda: got.append(calls.claim("orders", wait=5.0)),
+            ["pollin_actors.claiming"],
+        )
+        if not got:
+            calls.push("orders", Callback.new(1, id="a")).get()
+            assert len(calls.claim("orders").get()) == 1

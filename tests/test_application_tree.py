@@ -66,7 +66,15 @@ def test_the_whole_tree_can_be_looked_at(seed: int) -> None:
             simulation.advance(2.0)
             root = app.tree().get()
         ids = [node.id for node in root.walk()]
-        assert ids == ["application", "callbacks", "orders", "endpoints", "actors", "mine"]
+        assert ids == [
+            "application",
+            "callbacks",
+            "orders",
+            "endpoints",
+            "consumers",
+            "actors",
+            "mine",
+        ]
         nodes = by_id(root)
         assert {node.state for node in root.walk()} == {ChildState.RUNNING}
         assert nodes["orders"].actor == "CallbackActor"
@@ -126,8 +134,9 @@ def test_events_come_to_the_hook() -> None:
         ("a", "Supervisor 'pollin.actors'")
     ]
     told = [(event.child, event.event) for event in events]
-    assert told[-3:] == [
+    assert told[-4:] == [
         ("actors", "actor.exited"),
+        ("consumers", "actor.exited"),
         ("endpoints", "actor.exited"),
         ("callbacks", "actor.exited"),
     ]
@@ -308,3 +317,26 @@ def test_run_ends_when_the_application_fails() -> None:
     app.run()
     assert app.log[-1] == "stopped while stopped"
     assert app.state is State.STOPPED
+
+
+def test_the_last_hook_is_called_although_the_stop_was_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever calls stop() again has the application stopped as if for the first time."""
+    called: list[str] = []
+
+    class Mine(Application):
+        def stopped(self) -> None:
+            called.append("stopped")
+
+    def interrupted(_: float) -> bool:
+        raise KeyboardInterrupt
+
+    app = Mine().start()
+    with monkeypatch.context() as patched:
+        patched.setattr(app.handlers, "finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            app.stop()
+    assert called == []
+    assert app.stop() is True
+    assert called == ["stopped"]

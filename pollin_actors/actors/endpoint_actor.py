@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import structlog
 
 from pollin_actors.actors.callback_actor import FUTURES, Identify
+from pollin_actors.actors.changes import Changes
 from pollin_actors.backends.interface import Backend
-from pollin_actors.errors import EndpointNotFound, InvalidValue, PollinError
+from pollin_actors.errors import BackendUnavailable, EndpointNotFound, InvalidValue, PollinError
 from pollin_actors.messages import (
     ENDPOINT_OPERATIONS,
+    Consume,
     CreateEndpoint,
     DeleteEndpoint,
     FindEndpoint,
     Sweep,
+    UpdateEndpoint,
 )
 from pollin_actors.otp import Actor, EnsureChild, Later, Registry, ReplyFuture, TerminateChild
+from pollin_actors.resources import Endpoint
 
 if TYPE_CHECKING:
     from pollin_actors.otp.cell import Cell
@@ -55,6 +59,9 @@ class EndpointActor(Actor):
         registry: the names of the callback actors.
         supervisor: the name, in the runtime's registry, of the supervisor of callback actors.
         sweep_interval: seconds between two sweeps of what has expired.
+        changes: is told of every change of an endpoint once it has taken effect.
+        phases_of: which phases of an endpoint the handlers of this application consume: its
+            endpoint says so, whoever updates it.
     """
 
     never_blocks: ClassVar[bool] = True
@@ -64,20 +71,30 @@ class EndpointActor(Actor):
     ignored_in_tell: ClassVar[tuple[type[Exception], ...]] = (PollinError,)
 
     def __init__(
-        self, backend: Backend, registry: Registry, supervisor: str, sweep_interval: float
+        self,
+        backend: Backend,
+        registry: Registry,
+        supervisor: str,
+        sweep_interval: float,
+        changes: Changes,
+        phases_of: Callable[[Endpoint], Iterable[str]] = lambda endpoint: (),
     ) -> None:
         super().__init__()
+        self._phases_of = phases_of
         self._execute = backend.execute
         self._registry = registry
         self._supervisor = supervisor
         self._sweep_interval = sweep_interval
+        self._changes = changes
         self._cancel_sweep: Callable[[], None] | None = None
         # How many endpoints were created: an older answer of the backend may not know of them.
         self._creations = 0
 
     def on_start(self) -> None:
         self._sweep_later()
-        # An earlier incarnation may have crashed while senders waited to be located.
+        # An earlier incarnation may have ended between a change and the telling of it.
+        self._changes.anywhere()
+        # It may have crashed while senders waited to be located.
         for name in self._registry.names():
             mailbox = self._registry.find(name)
             if mailbox is not None and mailbox.queue and mailbox.cell is None:
@@ -99,11 +116,19 @@ class EndpointActor(Actor):
             return self._locate(message.endpoint_id)
         if kind is CreateEndpoint:
             self._creations += 1
+        if kind is CreateEndpoint or kind is UpdateEndpoint:
+            message = self._consumed(message)
         if kind is DeleteEndpoint:
             reply = self._execute(message)
             self._then(reply, partial(self._deleted, message.endpoint_id, self._creations), _log)
         elif kind in ENDPOINT_OPERATIONS:
-            reply = self._execute(message)
+            try:
+                reply = self._execute(message)
+            except BackendUnavailable:
+                changed = _changed_by(message)
+                if changed is not None:
+                    self._changes.happened(changed)  # it may have been stored all the same
+                raise
         elif kind is Identify:
             return self.actor_ref
         else:
@@ -113,9 +138,26 @@ class EndpointActor(Actor):
                 kind.__name__,
                 "callback operations go to the endpoint's CallbackActor",
             )
+        changed = _changed_by(message)
         if isinstance(reply, FUTURES):
-            return Later(reply, detached=True)
+            later = Later(reply, detached=True)
+            if changed is not None:
+                changes = self._changes
+                later.future.add_done_callback(lambda _: changes.happened(changed))
+            return later
+        if changed is not None:
+            self._changes.happened(changed)
         return reply
+
+    def _consumed(self, message: CreateEndpoint | UpdateEndpoint) -> Any:
+        """The message with what is consumed: or a backlog would expire unseen."""
+        endpoint: Any = message.endpoint
+        if not isinstance(endpoint, Endpoint):
+            return message  # the backend refuses it
+        phases = {*endpoint.consumes, *self._phases_of(endpoint)}
+        if len(phases) == len(endpoint.consumes):
+            return message
+        return message._replace(endpoint=endpoint.replace(consumes=phases))
 
     # -- endpoints come and go ---------------------------------------------------------------------
 
@@ -207,6 +249,7 @@ class EndpointActor(Actor):
     def _swept(self, expired: int) -> None:
         if expired:
             log.info("callback.expired", count=expired)
+            self._changes.anywhere()  # which endpoints it was, nobody says
         if expired >= SWEEP_LIMIT:
             self._cell.mailbox.post_urgent(SweepDue(self._cell))
         else:
@@ -224,6 +267,16 @@ class Answered(NamedTuple):
     failed: Callable[[PollinError], None]
     once: Iterator[bool]
     """It may be told twice, if the first time was interrupted."""
+
+
+def _changed_by(message: Any) -> str | None:
+    """The id of the endpoint that an operation changes."""
+    kind = message.__class__
+    if kind is CreateEndpoint or kind is UpdateEndpoint:
+        return str(message.endpoint.id)
+    if kind is DeleteEndpoint or kind is Consume:
+        return str(message.endpoint_id)
+    return None
 
 
 def _log(error: PollinError) -> None:

@@ -11,7 +11,10 @@ __all__ = ["measure", "table"]
 
 
 def measure(
-    subjects: Mapping[str, Callable[[int], None]], counts: Mapping[str, int], rounds: int = 5
+    subjects: Mapping[str, Callable[[int], None]],
+    counts: Mapping[str, int],
+    rounds: int = 5,
+    prepare: Mapping[str, Callable[[int], None]] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds per operation of each subject, one figure a round.
 
@@ -19,11 +22,14 @@ def measure(
         subjects: functions that carry out so many operations.
         counts: how many operations each does in a round.
         rounds: how many rounds.
+        prepare: called before each round of a subject, and not measured.
     """
     figures: dict[str, list[float]] = {name: [] for name in subjects}
     for number in range(rounds + 1):
         for name, run in subjects.items():
             count = counts[name]
+            if prepare is not None:
+                prepare[name](count)
             gc.collect()
             begin = time.perf_counter()
             run(count)
