@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
-from pollin_actors.records import Kind, Record
+from pollin_actors import Callback
+from pollin_actors.records import Claim, Kind, Record
 
 __all__ = ["Book", "Call", "Span", "check_endpoint", "spans_of"]
 
@@ -34,7 +35,9 @@ class Call:
     """Nanoseconds since the epoch."""
     ended: int | None = None
     result: str = ""
-    """``done``, ``discard``, ``to PHASE``, or whatever else it came to."""
+    """``done PHASE``, ``discard``, ``to PHASE``, or whatever else it came to."""
+    number: int | None = None
+    """Which claim of this callback it is for, counted from 0, where that is known."""
 
 
 @dataclass
@@ -49,10 +52,19 @@ class Pushed:
 
 @dataclass
 class Book:
-    """All pushes and calls of a run."""
+    """All pushes, claims and calls of a run."""
 
     pushes: dict[tuple[str, str], Pushed] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
+    numbers: Counter[tuple[str, str]] = field(default_factory=Counter)
+    # By the identity of what a claim holds, which its function is given.
+    claimed: dict[int, tuple[Callback, int]] = field(default_factory=dict)
+
+    def note_claim(self, claim: Claim) -> None:
+        """A claim was stored, whether or not anybody is told."""
+        key = claim.endpoint_id, claim.key
+        self.claimed[id(claim.callback)] = claim.callback, self.numbers[key]
+        self.numbers[key] += 1
 
 
 @dataclass
@@ -221,26 +233,16 @@ def _check_calls(key: str, spans: list[Span], calls: list[Call]) -> Iterator[str
 
 
 def _span_of(call: Call, spans: list[Span]) -> Span | None:
-    """The claim of a call: a moment may see several that look alike, and one that has ended."""
-    alike = [
-        span
-        for span in spans
-        if (span.phase, span.attempt) == (call.phase, call.attempt) and span.began <= call.began
-    ]
-    free = [span for span in alike if not span.calls]
-    holding = [span for span in free if span.end is None or span.end.at >= call.began]
-    kept = [span for span in holding if span.end is None or not _is_idle(span.end, call)]
-    if kept:
-        return kept[0]
-    for rest in (holding, free, alike):
-        if rest:
-            return rest[-1]
+    """The claim of a call."""
+    if call.number is not None:
+        span = spans[call.number] if call.number < len(spans) else None
+        same = span is not None and (span.phase, span.attempt) == (call.phase, call.attempt)
+        return span if same else None
+    for span in spans:
+        given_back = span.end is not None and span.end.kind is Kind.RELEASED
+        if (span.phase, span.attempt) == (call.phase, call.attempt) and not given_back:
+            return span
     return None
-
-
-def _is_idle(end: Record, call: Call) -> bool:
-    """Whether a call cannot have begun under a claim with this end: given back, or just over."""
-    return end.kind is Kind.RELEASED or (end.kind is Kind.LAPSED and end.at == call.began)
 
 
 def _check_times(key: str, records: list[Record], pushed: Pushed) -> Iterator[str]:

@@ -102,6 +102,7 @@ class Functions:
         if callback.phase != plan.phase:
             world.wrong.append(f"{callback.id}: {plan.name} was given one in {callback.phase}")
         call = Call(plan.endpoint, callback.id, callback.phase, callback.attempts, self._now())
+        call.number = world.book.claimed[id(callback)][1]
         world.book.calls.append(call)
         return call
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
-from pollin_actors import BackendUnavailable
-from pollin_actors.messages import CALLBACK_OPERATIONS
+from pollin_actors import BackendUnavailable, PollinError
+from pollin_actors.messages import CALLBACK_OPERATIONS, ClaimSlice
 from pollin_actors.otp import ReplyFuture, Runtime
+from pollin_actors.records import Claim, Claims
 
 __all__ = ["Crash", "Moody"]
 
@@ -25,10 +27,16 @@ class Moody:
         random: chooses.
         runtime: its timers are used.
         may_crash: asked before the actor of all endpoints is crashed; it must not happen often.
+        claimed: told of each claim that was stored.
     """
 
     def __init__(
-        self, inner: Any, random: Random, runtime: Runtime, may_crash: Callable[[], bool]
+        self,
+        inner: Any,
+        random: Random,
+        runtime: Runtime,
+        may_crash: Callable[[], bool],
+        claimed: Callable[[Claim], None],
     ) -> None:
         self.inner = inner
         self.shared = inner.shared
@@ -36,6 +44,7 @@ class Moody:
         self._random = random
         self._runtime = runtime
         self._may_crash = may_crash
+        self._claimed = claimed
         # How often it fails, how often of these by a mistake, and how often it answers late.
         self.rate = self.mistakes = self.late = 0.0
         # Its process was killed: nothing reaches the store any more.
@@ -60,18 +69,35 @@ class Moody:
     def _fail_perhaps(self, message: Any) -> Any:
         draw = self._random.random
         if draw() >= self.rate:
-            return self.inner.execute(message)
+            return self._execute(message)
         error: Exception = self._unavailable("it is in that mood")
         if draw() < self.mistakes and (type(message) in CALLBACK_OPERATIONS or self._may_crash()):
             error = Crash("in the backend")
         if draw() < 0.5:
             raise error
-        reply = self.inner.execute(message)  # it is stored, and nobody is told
+        reply = self._execute(message)  # it is stored, and nobody is told
         if not isinstance(reply, ReplyFuture):
             raise error
         failing: ReplyFuture[Any] = ReplyFuture()
         reply.add_done_callback(lambda _: failing._fail(error))
         return failing
+
+    def _execute(self, message: Any) -> Any:
+        reply = self.inner.execute(message)
+        if isinstance(message, ClaimSlice):
+            if isinstance(reply, ReplyFuture):
+                reply.add_done_callback(self._told)
+            else:
+                self._note(reply)
+        return reply
+
+    def _told(self, reply: ReplyFuture[Claims]) -> None:
+        with suppress(PollinError):
+            self._note(reply.get(timeout=0))
+
+    def _note(self, reply: Claims) -> None:
+        for claim in reply.claims:
+            self._claimed(claim)
 
     def _later(self, message: Any) -> ReplyFuture[Any]:
         draw = self._random.random

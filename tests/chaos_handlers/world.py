@@ -47,7 +47,9 @@ class Node:
 
     def _new_backend(self) -> Moody:
         world = self._world
-        return Moody(world.new_inner(), world.random, self.runtime, self.may_crash)
+        return Moody(
+            world.new_inner(), world.random, self.runtime, self.may_crash, world.book.note_claim
+        )
 
     def _new_app(self) -> Application:
         plan = self._world.plan
