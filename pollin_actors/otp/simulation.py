@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SimulatedScheduler", "SimulatedTimers", "Simulation", "VirtualClock"]
 
+START_NS = 1_700_000_000_000_000_000
+"""When simulations begin unless they are told otherwise: in November 2023."""
+
 
 class VirtualClock:
     """A clock that moves only when it is told to.
@@ -32,7 +35,7 @@ class VirtualClock:
         start_ns: what ``time_ns`` says at the start, in nanoseconds since the epoch.
     """
 
-    def __init__(self, start_ns: int = 1_700_000_000_000_000_000) -> None:
+    def __init__(self, start_ns: int = START_NS) -> None:
         self._start_ns = start_ns
         self._now = 0.0
 
@@ -96,6 +99,8 @@ class SimulatedScheduler:
         self._runnable: list[Task] = []
         self._stopped = False
         self.turns = 0
+        # How many are being run, each on top of the one before.
+        self.depth = 0
 
     def start(self) -> None:
         """Nothing to start: whoever waits runs."""
@@ -126,7 +131,11 @@ class SimulatedScheduler:
         self._runnable[index], self._runnable[-1] = self._runnable[-1], self._runnable[index]
         mailbox = self._runnable.pop()
         self.turns += 1
-        mailbox.run(self._choices.randint(1, 4))
+        self.depth += 1
+        try:
+            mailbox.run(self._choices.randint(1, 4))
+        finally:
+            self.depth -= 1
         return True
 
     def block(self, future: ReplyFuture[Any], timeout: float | None) -> bool:
@@ -159,10 +168,11 @@ class Simulation:
 
     Args:
         seed: the same seed gives the same run.
+        start_ns: what the clock says at the start, in nanoseconds since the epoch.
     """
 
-    def __init__(self, seed: int = 0) -> None:
-        self.clock = VirtualClock()
+    def __init__(self, seed: int = 0, *, start_ns: int = START_NS) -> None:
+        self.clock = VirtualClock(start_ns)
         self.timers = SimulatedTimers(self.clock)
         self.scheduler = SimulatedScheduler(random.Random(seed), self.clock, self.timers)
         self.runtime = Runtime(self.clock, self.scheduler, self.timers, random=random.Random(seed))
