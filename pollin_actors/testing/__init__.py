@@ -13,6 +13,7 @@ As pytest fixtures: ``pytest_plugins = ["pollin_actors.testing.plugin"]`` in you
 
 from pollin_actors.testing.crashing import Crash, crash
 from pollin_actors.testing.faulty import FaultyBackend, InjectedFault
-from pollin_actors.testing.tester import Tester, webhook
+from pollin_actors.testing.tester import Tester
+from pollin_actors.testing.webhooks import webhook
 
 __all__ = ["Crash", "FaultyBackend", "InjectedFault", "Tester", "crash", "webhook"]

@@ -2,61 +2,53 @@
 
 from __future__ import annotations
 
-import json as json_of
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
 from pollin_actors.application import Application
 from pollin_actors.backends import open_backend
 from pollin_actors.backends.interface import Backend
-from pollin_actors.errors import EndpointNotFound, InvalidValue
-from pollin_actors.handlers import HandlerState
-from pollin_actors.messages import PastPage
-from pollin_actors.otp import Simulation
+from pollin_actors.calls import nanoseconds
+from pollin_actors.errors import InvalidValue
+from pollin_actors.handlers import Handlers
+from pollin_actors.otp import Ref, Simulation
 from pollin_actors.otp.simulation import VirtualClock
-from pollin_actors.records import Record
-from pollin_actors.resources import Callback, Endpoint, PushResult, Request
+from pollin_actors.otp.waiting import running_cell
+from pollin_actors.resources import Callback, Endpoint, PushResult
 from pollin_actors.state import State
 from pollin_actors.testing.crashing import crash
+from pollin_actors.testing.faulty import FaultyBackend
+from pollin_actors.testing.remaining import Remaining
 
-__all__ = ["Tester", "webhook"]
+__all__ = ["Tester"]
 
-SHOWN = 20
-"""How many callbacks a failure lists."""
+MOST_TURNS = 200_000
+"""Turns at one moment of virtual time; what takes more will never come to rest."""
 
-
-def webhook(
-    json: Any = None, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
-) -> Request:
-    """Make a request as a sender would.
-
-    Arguments:
-        json: the body, as a value that JSON can tell.
-        body: the body in bytes, instead.
-        headers: besides the content type.
-    """
-    if body is not None and json is not None:
-        raise InvalidValue("webhook", "json or body", "both", "leave one of them out")
-    named = {"content-type": "application/json"} if body is None else {}
-    named |= dict(headers or {})
-    return Request(list(named.items()), json_of.dumps(json).encode() if body is None else body)
+INLINE_MOST = 3600.0
+"""Seconds of virtual time at most that an inline push gives to calls which take time."""
 
 
-class Tester:
+class Tester(Remaining):
     """Runs an application in a simulation, as a context manager.
 
     Everything happens on the thread of the test: nothing is awaited, and time passes only when the
     test says so. Sync handlers run there too, and async ones on a simulated event loop.
 
     Arguments:
-        app: the application, not started; its own backend and clock are left alone for as long.
-            None: a new one with these endpoints.
+        app: the application, not started; its own backend and clock are left alone for as long,
+            and handlers that a test adds or pauses are afterwards as they were. None: a new one
+            with these endpoints.
         endpoints: of the new one.
         backend: what it runs on, a URL or an object; by default an empty one in memory.
         seed: of every choice in the simulation; the same seed gives the same run.
         inline: whatever a push leads to has happened when the push returns.
+        start: what its clock says at first, as nanoseconds since the epoch or as a datetime with
+            a time zone; None: the present time.
 
     Raises:
         InvalidValue: the application runs already, or both it and endpoints were given.
@@ -72,16 +64,19 @@ class Tester:
         backend: str | Backend = "memory://",
         seed: int = 0,
         inline: bool = False,
+        start: int | datetime | None = None,
     ) -> None:
         given = tuple(endpoints)
         if app is not None and given:
             raise InvalidValue("endpoints", "none, where an application is given", "some")
         self.app = app if app is not None else Application(endpoints=given)
         """The application: it can be used as ever, ``.get()`` included."""
-        self.simulation = Simulation(seed)
+        start_ns = nanoseconds("start", start)
+        self.simulation = Simulation(
+            seed, start_ns=time.time_ns() if start_ns is None else start_ns
+        )
         self._backend = open_backend(backend)
         self._inline = inline
-        self._settling = False
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -89,11 +84,13 @@ class Tester:
         if app.state not in (State.NEW, State.STOPPED):
             hint = "give it to the Tester before it is started"
             raise InvalidValue("app", "an application that does not run", str(app.state), hint)
-        before = app.backend, app._given_runtime
         with ExitStack() as stack:
-            stack.callback(self._give_back, *before)
+            stack.callback(self._give_back, app.backend, app._given_runtime)
+            stack.callback(_keep(app.handlers))
             stack.enter_context(self.simulation)
             app.backend, app._given_runtime = self._backend, self.simulation.runtime
+            _lend_time(self._backend, self.simulation)
+            stack.callback(self.simulation.runtime.events.flush)
             stack.callback(app.stop)
             app.start()
             if self._inline:
@@ -122,7 +119,7 @@ class Tester:
     # -- what happens ------------------------------------------------------------------------------
 
     def push(self, endpoint_id: str, request: Any = b"", **fields: Any) -> PushResult:
-        """Push a callback.
+        """Push a callback, created now as the tester's clock says.
 
         Arguments:
             endpoint_id: where to.
@@ -133,130 +130,107 @@ class Tester:
         Raises:
             PollinError: it was refused.
         """
-        return self.app.callbacks.push(endpoint_id, Callback.new(request, **fields)).get()
+        callback = Callback.new(request, **fields).replace(created_at=self.clock.time_ns())
+        return self.app.callbacks.push(endpoint_id, callback).get()
 
     def settle(self) -> None:
-        """Let everything happen that can happen at this moment."""
-        if not self._settling:  # a handler that pushes is in the middle of it
-            self._settling = True
-            try:
-                self.simulation.settle()
-            finally:
-                self._settling = False
+        """Let everything happen that can happen at this moment.
+
+        Raises:
+            AssertionError: it never ends, as where a handler pushes what it handles again.
+        """
+        scheduler = self.simulation.scheduler
+        for _ in range(MOST_TURNS):
+            if not scheduler.step():
+                return
+        moment = f"{self.clock.monotonic():g} s"
+        raise AssertionError(
+            f"no rest after {MOST_TURNS} turns at {moment} of virtual time: something goes on for "
+            f"ever, as where a handler pushes what it handles again"
+        )
 
     def advance(self, seconds: float) -> None:
-        """Let so much time pass, and whatever it brings happen."""
-        self.simulation.advance(seconds)
+        """Let so much time pass, and whatever it brings happen.
+
+        Raises:
+            AssertionError: as ``settle``.
+        """
+        until = self.clock.monotonic() + seconds
+        self.settle()
+        while self._go_on(until):
+            pass
+        self.clock.advance_to(until)
 
     def drain(self, within: float = 86_400.0) -> None:
         """Let handlers work until there is nothing left for them, retries included.
 
-        Handlers that are paused, or wait for their endpoint, have nothing to do.
+        Handlers that are paused, or have no endpoint yet, have nothing to do; what must not be
+        taken before ``within`` has passed is left alone.
 
         Arguments:
             within: seconds of virtual time after which that has failed.
 
         Raises:
-            AssertionError: something still waits; says what, and what was last said about it.
+            AssertionError: something still waits; says what, what was last said about it, and why
+                it waits. Or the application has ended meanwhile.
         """
-        clock, timers = self.clock, self.simulation.timers
-        until = clock.monotonic() + within
+        until = self.clock.monotonic() + within
+        until_ns = self.clock.time_ns() + round(within * 1e9)
         self.settle()
-        while left := self._left():
-            due = timers.next_due()
-            if due is None or due > until:
-                lines = [self._told(*item) for item in left[:SHOWN]]
-                more = [f"and {len(left) - SHOWN} more"] if len(left) > SHOWN else []
-                head = f"after {within:g} s of virtual time handlers are not done with"
-                raise AssertionError("\n  ".join([head, *lines, *more]))
-            self.advance(max(due - clock.monotonic(), 0.0))
+        while not self._is_done(until_ns):
+            if self.app.state is not State.RUNNING:
+                raise AssertionError(f"the application does not run any more: {self.app.state}")
+            if not self._go_on(until):
+                raise AssertionError(self._failure(within, until_ns))
 
-    def crash(self, actor: str) -> None:
+    def crash(self, actor: str | Ref[Any]) -> None:
         """Crash an actor, as ``pollin_actors.testing.crash`` does, and let that happen."""
         crash(self.app, actor)
         self.settle()
 
+    def _go_on(self, until: float) -> bool:
+        """Let time pass to the next timer, and let it happen; False if it is due later."""
+        due = self.simulation.timers.next_due()
+        if due is None or due > until:
+            return False
+        self.simulation.timers.fire_next()
+        self.settle()
+        return True
+
+    # -- inline ------------------------------------------------------------------------------------
+
     def _pushed_inline(self, push: Callable[..., Any]) -> Callable[..., Any]:
         def pushed(*args: Any, **options: Any) -> Any:
             reply = push(*args, **options)
-            self.settle()
+            # One that is made within a handler, or by an actor, is seen to by who runs that.
+            if not self.simulation.scheduler.depth and running_cell() is None:
+                self._work_off()
             return reply
 
         return pushed
 
-    def _left(self) -> list[tuple[str, Callback]]:
-        """What a handler is to take, or has taken."""
-        left: dict[tuple[str, str], Callback] = {}
-        for info in self.app.handlers:
-            if info.state is not HandlerState.RUNNING:
-                continue
-            try:
-                endpoint = self.app.endpoints.find(info.endpoint_id).get()
-                if endpoint is None:
-                    continue
-                for callback in self.app.callbacks.dump(info.endpoint_id):
-                    if callback.phase == (info.phase or endpoint.phases[0]):
-                        left[info.endpoint_id, callback.id] = callback
-            except EndpointNotFound:
-                continue
-        return [(endpoint_id, callback) for (endpoint_id, _), callback in left.items()]
+    def _work_off(self) -> None:
+        """Let handlers end what they have begun, also what takes time."""
+        until = self.clock.monotonic() + INLINE_MOST
+        self.settle()
+        while any(info.held for info in self.app.handlers) and self._go_on(until):
+            pass
 
-    # -- what has happened -------------------------------------------------------------------------
 
-    def received(self, endpoint_id: str) -> list[Callback]:
-        """All that was pushed, queued or kept since, oldest first, each as it was last."""
-        found: list[Callback] = []
-        after: int | None = None
-        while True:
-            page = self.app.callbacks._mailbox(endpoint_id).ask(PastPage(endpoint_id, after)).get()
-            found += page.callbacks
-            after = page.cursor
-            if after is None:
-                return found
+def _keep(handlers: Handlers) -> Callable[[], None]:
+    """Remember the handlers of an application; the function that is returned puts them back."""
+    before = {name: (control, control.paused) for name, control in handlers._controls.items()}
 
-    def assert_received(
-        self,
-        endpoint_id: str,
-        *,
-        count: int | None = None,
-        phase: str | None = None,
-        where: Callable[[Callback], bool] | None = None,
-    ) -> list[Callback]:
-        """Assert that something was pushed, queued or kept since; return it, oldest first.
+    def put_back() -> None:
+        handlers._controls.clear()
+        for name, (control, paused) in before.items():
+            handlers._controls[name] = control
+            control.paused = paused
 
-        Arguments:
-            endpoint_id: where to.
-            count: exactly so many; None: at least one.
-            phase: those that are, or were last, in this phase.
-            where: those for which this is true.
+    return put_back
 
-        Raises:
-            AssertionError: there are others, or none; says which there are.
-        """
-        everything = self.received(endpoint_id)
-        found = [
-            callback
-            for callback in everything
-            if phase in (None, callback.phase) and (where is None or where(callback))
-        ]
-        if len(found) == count or (count is None and found):
-            return found
-        expected = "at least one callback" if count is None else f"{count} callbacks"
-        expected += f" in phase {phase!r}" if phase is not None else ""
-        expected += " that `where` accepts" if where is not None else ""
-        lines = [self._told(endpoint_id, callback) for callback in everything[:SHOWN]]
-        more = [f"and {len(everything) - SHOWN} more"] if len(everything) > SHOWN else []
-        head = f"endpoint {endpoint_id!r}: expected {expected}, got {len(found)}; there are:"
-        raise AssertionError("\n  ".join([head, *(lines or ["none"]), *more]))
 
-    def history(self, endpoint_id: str, key: str) -> list[Record]:
-        """What has happened to the callback of that id, oldest first."""
-        return self.app.callbacks.history(endpoint_id, key=key).get()
-
-    def _told(self, endpoint_id: str, callback: Callback) -> str:
-        records = self.history(endpoint_id, callback.id)
-        last = records[-1] if records else None
-        what = "" if last is None else f", last {last.kind}"
-        why = f": {last.reason}" if last is not None and last.reason else ""
-        attempts = f", attempts {callback.attempts}" if callback.attempts else ""
-        return f"{endpoint_id}/{callback.id} in {callback.phase!r}{attempts}{what}{why}"
+def _lend_time(backend: Backend, simulation: Simulation) -> None:
+    while isinstance(backend, FaultyBackend):
+        backend.call_later = simulation.timers.call_later
+        backend = backend.inner
