@@ -45,6 +45,7 @@ RANKS = {
     "identifiers": 1,
     "state": 1,
     "errors": 0,
+    "lazily": 0,
 }
 # Everyone may import it; it imports nothing of the others.
 FOUNDATION = "otp"

@@ -8,12 +8,20 @@ def test_orders_are_handled():
         tester.assert_received("orders", phase="processed", count=1)
 ```
 
-As pytest fixtures: ``pytest_plugins = ["pollin_actors.testing.plugin"]`` in your conftest.py.
+In pytest there are fixtures as well: ``pollin_tester`` and ``pollin_seed``.
 """
 
-from pollin_actors.testing.crashing import Crash, crash
-from pollin_actors.testing.faulty import FaultyBackend, InjectedFault
-from pollin_actors.testing.tester import Tester
-from pollin_actors.testing.webhooks import webhook
+from typing import TYPE_CHECKING
+
+from pollin_actors.lazily import lazily
+
+# Imported when first used: pytest imports this package with our plugin.
+if TYPE_CHECKING:
+    from pollin_actors.testing.crashing import Crash, crash
+    from pollin_actors.testing.faulty import FaultyBackend, InjectedFault
+    from pollin_actors.testing.tester import Tester
+    from pollin_actors.testing.webhooks import webhook
 
 __all__ = ["Crash", "FaultyBackend", "InjectedFault", "Tester", "crash", "webhook"]
+
+__getattr__ = lazily(globals(), ("crashing", "faulty", "tester", "webhooks"))
