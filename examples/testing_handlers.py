@@ -5,6 +5,8 @@ Run them: ``python -m pytest examples/testing_handlers.py``
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pollin_actors import Application, Callback, Endpoint, Retry
 from pollin_actors.backends.memory import MemoryBackend
 from pollin_actors.messages import Ack
@@ -62,3 +64,11 @@ def test_nothing_is_lost_when_something_crashes() -> None:
         tester.crash("orders")
         tester.drain()
         tester.assert_received("orders", phase="processed", count=10)
+
+
+def test_an_order_is_processed_once(pollin_tester: Callable[..., Tester]) -> None:
+    tester = pollin_tester(app)
+    for _ in range(2):
+        tester.push("orders", webhook({"order": 1}), id="o-1")
+    tester.drain()
+    tester.assert_handled("orders", count=1, by="handle")
