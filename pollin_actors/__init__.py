@@ -81,7 +81,7 @@ __all__ = [
     "WrongSecret",
 ]
 
-__getattr__ = lazily(
+__getattr__, __dir__ = lazily(
     globals(),
     (
         "application",

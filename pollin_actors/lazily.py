@@ -9,8 +9,12 @@ from typing import Any
 __all__ = ["lazily"]
 
 
-def lazily(package: dict[str, Any], modules: Sequence[str]) -> Callable[[str], Any]:
+def lazily(
+    package: dict[str, Any], modules: Sequence[str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make a package's ``__getattr__``: the first of its names that is asked for imports them all.
+
+    And its ``__dir__``, so that the names are shown before one was used.
 
     Arguments:
         package: its ``globals()``, with an ``__all__`` that says which names it has.
@@ -20,11 +24,16 @@ def lazily(package: dict[str, Any], modules: Sequence[str]) -> Callable[[str], A
     names, here = frozenset(package["__all__"]), package["__name__"]
 
     def find(name: str) -> Any:
+        if name in modules:
+            return import_module(f"{here}.{name}")
         if name not in names:
             raise AttributeError(f"module {here!r} has no attribute {name!r}")
         for module in [import_module(f"{here}.{module}") for module in modules]:
-            for known in names.intersection(module.__all__):
-                package.setdefault(known, getattr(module, known))
+            for found in names.intersection(module.__all__):
+                package.setdefault(found, getattr(module, found))
         return package[name]
 
-    return find
+    def known() -> list[str]:
+        return sorted({*package, *names, *(module for module in modules if "." not in module)})
+
+    return find, known

@@ -24,4 +24,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Crash", "FaultyBackend", "InjectedFault", "Tester", "crash", "webhook"]
 
-__getattr__ = lazily(globals(), ("crashing", "faulty", "tester", "webhooks"))
+__getattr__, __dir__ = lazily(globals(), ("crashing", "faulty", "tester", "webhooks"))

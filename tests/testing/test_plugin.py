@@ -90,15 +90,19 @@ def test_the_entry_point_is_named_as_its_module() -> None:
     assert entry_points() == {NAME: NAME}
 
 
-@pytest.mark.parametrize("package", ["pollin_actors", "pollin_actors.testing"])
-def test_names_are_imported_when_they_are_asked_for(package: str) -> None:
-    """One by one, by a star, and by ``dir`` of what is there; others are refused as ever."""
+@pytest.mark.parametrize(
+    ("package", "submodule"), [("pollin_actors", "errors"), ("pollin_actors.testing", "faulty")]
+)
+def test_names_are_imported_when_they_are_asked_for(package: str, submodule: str) -> None:
+    """One by one, by a star, modules too; ``dir`` knows them; others are refused as ever."""
     program = f"""
 import {package} as package
 names = package.__all__
+assert {{*names, "{submodule}"}} <= set(dir(package)), "a prompt would not complete them"
 assert not set(names) & set(vars(package)), "imported already"
 from {package} import *
 assert set(names) <= set(vars(package)) & set(globals())
+assert package.{submodule}.__name__ == "{package}.{submodule}"
 try:
     package.nothing
 except AttributeError as error:
