@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 
 from pollin_actors.errors import InvalidValue
 
-__all__ = ["Secret"]
+__all__ = ["OldSecret", "Secret"]
 
 _MASK = "**********"
 
@@ -57,6 +58,10 @@ class Secret:
         """Return the text itself in UTF-8."""
         return self._encoded
 
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits by which to tell secrets apart without seeing them."""
+        return hashlib.sha256(b"pollin secret\0" + self._encoded).hexdigest()[:8]
+
     def matches(self, candidate: str | bytes | Secret | None) -> bool:
         """Say whether the candidate is this secret. It takes as long wherever they differ.
 
@@ -103,3 +108,11 @@ class Secret:
 
     def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
         return Secret, (self._text,)
+
+
+class OldSecret(NamedTuple):
+    """A secret that was replaced, and is valid for a while yet."""
+
+    secret: Secret
+    until: int
+    """Nanoseconds since the epoch at which it is valid no longer."""

@@ -1,0 +1,128 @@
+"""How requests are taken in for an endpoint: what the receiver asks of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pollin_actors.errors import InvalidValue
+from pollin_actors.signatures import Scheme, SharedSecret, parse_scheme
+
+__all__ = ["Intake", "Verify"]
+
+MAX_RATE = 1_000_000.0
+_BY_DEFAULT = SharedSecret()
+
+
+class Verify(StrEnum):
+    """When it is found out whether a request is genuine."""
+
+    FIRST = "first"
+    """Before it is stored: what is not genuine leaves no trace."""
+    LATER = "later"
+    """From a queue of its own, after it was answered. What is not genuine stays in quarantine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What the receiver asks of requests for an endpoint.
+
+    Arguments:
+        scheme: how they are signed: a ``Scheme``, or its text, such as ``"github"``.
+        verify: ``"first"`` or ``"later"``, see :class:`Verify`.
+        enabled: False: every request is refused with 410, which tells most senders to stop.
+        content_types: of the body, such as ``"application/json"``; others are refused. None given:
+            any.
+        rate: requests per second that are taken in the long run, by each process; None: any.
+        burst: how many are taken at once after a pause; None: as many as in one second of
+            ``rate``, and at least 1.
+
+    Raises:
+        InvalidValue: a field is not acceptable; the error names it.
+    """
+
+    scheme: Scheme = _BY_DEFAULT
+    verify: Verify = Verify.FIRST
+    enabled: bool = True
+    content_types: tuple[str, ...] = ()
+    rate: float | None = None
+    burst: int | None = None
+
+    def __post_init__(self) -> None:
+        scheme: object = self.scheme
+        if isinstance(scheme, str):
+            object.__setattr__(self, "scheme", parse_scheme(scheme))
+        elif not isinstance(scheme, Scheme):
+            got = f"a {type(scheme).__name__}"
+            raise InvalidValue("Intake.scheme", "a Scheme, or its text", got)
+        if self.verify not in ("first", "later"):
+            raise InvalidValue("Intake.verify", "'first' or 'later'", repr(self.verify)[:80])
+        object.__setattr__(self, "verify", Verify(self.verify))
+        if not isinstance(self.enabled, bool):
+            raise InvalidValue("Intake.enabled", "True or False", repr(self.enabled)[:80])
+        object.__setattr__(self, "content_types", _read_types(self.content_types))
+        if self.rate is not None:
+            object.__setattr__(self, "rate", _read_rate(self.rate))
+        burst = self.burst
+        if burst is not None and (
+            isinstance(burst, bool) or not isinstance(burst, int) or not 1 <= burst <= MAX_RATE
+        ):
+            raise InvalidValue("Intake.burst", "an int of at least 1", repr(burst)[:80])
+
+    def as_fields(self) -> dict[str, Any]:
+        """Those that are not as by default, as values of JSON."""
+        fields: dict[str, Any] = {}
+        if self.scheme != _BY_DEFAULT:
+            fields["scheme"] = self.scheme.text()
+        if self.verify is not Verify.FIRST:
+            fields["verify"] = self.verify.value
+        if not self.enabled:
+            fields["enabled"] = False
+        if self.content_types:
+            fields["content_types"] = list(self.content_types)
+        if self.rate is not None:
+            fields["rate"] = self.rate
+        if self.burst is not None:
+            fields["burst"] = self.burst
+        return fields
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Intake:
+        """What :meth:`as_fields` was of.
+
+        Raises:
+            InvalidValue: a field is unknown, or not acceptable.
+        """
+        unknown = [name for name in fields if name not in cls.__slots__]
+        if unknown:
+            raise InvalidValue("Intake", f"fields {', '.join(cls.__slots__)}", repr(unknown)[:80])
+        return cls(**fields)
+
+
+def _read_types(value: object) -> tuple[str, ...]:
+    expected = "media types, such as application/json"
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        got = f"a {type(value).__name__}"
+        raise InvalidValue("Intake.content_types", expected, got, "pass a list of them")
+    types = []
+    for item in value:
+        main, slash, sub = item.partition("/") if isinstance(item, str) else ("", "", "")
+        if not (main and slash and sub and item.isascii() and item.isprintable()) or " " in item:
+            raise InvalidValue("Intake.content_types", expected, repr(item)[:80])
+        types.append(item.lower())
+    return tuple(dict.fromkeys(types))
+
+
+def _read_rate(value: object) -> float:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not math.isfinite(value)
+        or not 0 < value <= MAX_RATE
+    ):
+        expected = f"a number of requests per second, more than 0 and at most {MAX_RATE:.0f}"
+        raise InvalidValue("Intake.rate", expected, repr(value)[:80])
+    return float(value)
