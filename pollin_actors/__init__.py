@@ -27,13 +27,28 @@ if TYPE_CHECKING:
         UnknownPhase,
         WrongSecret,
     )
-    from pollin_actors.handlers import Advance, Discard, HandlerInfo, HandlerState, Retry
+    from pollin_actors.handlers import (
+        Advance,
+        Discard,
+        HandlerInfo,
+        HandlerState,
+        Reject,
+        Retry,
+    )
     from pollin_actors.otp import Backoff
     from pollin_actors.otp.errors import DeadlineExceeded
     from pollin_actors.past import CallbackTree
     from pollin_actors.records import Claim, EndpointStats, Kind, Record
     from pollin_actors.replay import Replay, ReplayResult
-    from pollin_actors.resources import Callback, Endpoint, Outcome, PushResult, Request, Secret
+    from pollin_actors.resources import (
+        Callback,
+        Endpoint,
+        Intake,
+        Outcome,
+        PushResult,
+        Request,
+        Secret,
+    )
     from pollin_actors.settings import Settings
     from pollin_actors.subscription import Subscription
 
@@ -58,6 +73,7 @@ __all__ = [
     "Full",
     "HandlerInfo",
     "HandlerState",
+    "Intake",
     "InvalidValue",
     "Kind",
     "MissingExtra",
@@ -67,6 +83,7 @@ __all__ = [
     "PollinError",
     "PushResult",
     "Record",
+    "Reject",
     "Replay",
     "ReplayResult",
     "Request",

@@ -16,7 +16,7 @@ from pollin_actors.actors.changes import Changes
 from pollin_actors.actors.consumer import ConsumerActor, Control, Drain, Refresh, Surroundings
 from pollin_actors.actors.consumer_claims import Keeper
 from pollin_actors.actors.handler_loop import HandlerLoop
-from pollin_actors.actors.handler_results import Advance, Discard, Retry
+from pollin_actors.actors.handler_results import Advance, Discard, Reject, Retry
 from pollin_actors.actors.handler_spec import DEFAULT_BACKOFF, HandlerSpec, check_endpoint_id
 from pollin_actors.errors import InvalidValue, UnknownPhase
 from pollin_actors.otp import Backoff, ChildSpec, NamedSupervisor, Registry, ReplyFuture, Runtime
@@ -35,6 +35,7 @@ __all__ = [
     "HandlerState",
     "Handlers",
     "Handling",
+    "Reject",
     "Retry",
 ]
 
@@ -365,8 +366,8 @@ class Handling:
 
         Each callback is given to it at least once. An ``async def`` runs on an event loop that the
         application owns, any other function on a thread of a pool of its own. What it returns
-        decides: ``Retry``, ``Discard`` and ``Advance`` as they say, anything else is success. An
-        exception is a failed attempt: another one follows, later each time, until
+        decides: ``Retry``, ``Reject``, ``Discard``, ``Advance`` as they say, anything else is
+        success. An exception is a failed attempt: another one follows, later each time, until
         ``max_attempts``.
 
         While the application runs the handler begins at once, else with its start. If there is no

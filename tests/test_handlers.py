@@ -28,7 +28,7 @@ from pollin_actors import (
 )
 from pollin_actors.backends.memory import MemoryBackend
 from pollin_actors.errors import BackendUnavailable
-from pollin_actors.handlers import Advance, Discard, HandlerState, Retry
+from pollin_actors.handlers import Advance, Discard, HandlerState, Reject, Retry
 from pollin_actors.messages import Ack, ClaimSlice, Consume, Extend, Nack, Push
 from pollin_actors.otp import Backoff, NamedSupervisor, ReplyFuture, Simulation
 from pollin_actors.otp.waiting import current_cell
@@ -80,6 +80,7 @@ def application(simulation: Simulation, *endpoints: Endpoint, **more: Any) -> Ap
         (Advance("failed"), {"failed": 1}, Kind.ACKNOWLEDGED, ""),
         (Discard("spam"), {}, Kind.DISCARDED, "spam"),
         (Discard("a\0b\ud800"), {}, Kind.DISCARDED, "a\ufffdb\ufffd"),
+        (Reject("never"), {"failed": 1}, Kind.DEAD, "never"),
         (Retry(after=1e6, reason="later"), {"received": 1}, Kind.FAILED, "later"),
         (Advance("nowhere"), {"received": 1}, Kind.FAILED, "UnknownPhase"),
     ],
@@ -104,6 +105,19 @@ def test_the_result_decides(
         assert last.kind is kind
         assert last.reason.startswith(reason)
         assert last.by == "<lambda>"
+
+
+def test_what_is_rejected_is_discarded_where_there_are_no_dead_letters(
+    simulation: Simulation,
+) -> None:
+    app = application(simulation)
+    app.add_handler(lambda callback: Reject("never"), "orders")
+    with app:
+        push(app, "a")
+        simulation.advance(1.0)
+        assert phases(app) == {}
+        last = history(app, "a")[-1]
+        assert (last.kind, last.reason) == (Kind.DISCARDED, "never")
 
 
 def test_without_then_what_is_done_leaves_the_queue(simulation: Simulation) -> None:

@@ -12,7 +12,17 @@ from pollin_actors.messages import Ack, Nack
 from pollin_actors.records import Claim
 from pollin_actors.resources import MAX_DEDUP_FOR_S
 
-__all__ = ["Advance", "Discard", "Retry", "Verdict", "failed", "judge", "reason_of", "where_of"]
+__all__ = [
+    "Advance",
+    "Discard",
+    "Reject",
+    "Retry",
+    "Verdict",
+    "failed",
+    "judge",
+    "reason_of",
+    "where_of",
+]
 
 MAX_REASON = 500
 """Characters of a reason that are kept."""
@@ -56,6 +66,22 @@ class Discard:
 
 
 @dataclass(frozen=True, slots=True)
+class Reject:
+    """Returned by a handler: this attempt has failed, and another one would too.
+
+    The callback goes to the dead letters at once; without ``dead_letter`` it is discarded.
+
+    Arguments:
+        reason: for the callback's history.
+    """
+
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        _check_text("Reject.reason", self.reason)
+
+
+@dataclass(frozen=True, slots=True)
 class Advance:
     """Returned by a handler: done, and the callback goes into this phase instead of ``then``.
 
@@ -95,7 +121,11 @@ def judge(spec: HandlerSpec, claim: Claim, result: object, draw: float) -> Verdi
         return Verdict(Ack(claim.endpoint_id, key, token, spec.then), None, "")
     if isinstance(result, Retry):
         return failed(spec, claim, result.reason, "Retry", draw, after=result.after)
-    if isinstance(result, Discard):
+    if isinstance(result, Reject) and spec.dead_letter is not None:
+        reason = clean(result.reason)
+        message = Nack(claim.endpoint_id, key, token, 0.0, reason, spec.dead_letter)
+        return Verdict(message, "handler.dead", "Reject")
+    if isinstance(result, Discard | Reject):
         reason = clean(result.reason)
         return Verdict(Ack(claim.endpoint_id, key, token, None, True, reason), None, "")
     then = result.phase if isinstance(result, Advance) else spec.then
