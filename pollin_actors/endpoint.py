@@ -12,7 +12,7 @@ from typing import Any
 from pollin_actors.checking import MAX_TIME_NS, check_int, check_text, describe
 from pollin_actors.errors import InvalidValue
 from pollin_actors.identifiers import uuid7
-from pollin_actors.intake import Intake
+from pollin_actors.intake import Intake, Verify
 from pollin_actors.secret import OldSecret, Secret
 
 __all__ = [
@@ -34,6 +34,8 @@ DEFAULT_DEDUP_FOR_S = 259_200.0
 DEFAULT_KEEP_FOR_S = 86_400.0
 
 MAX_ENDPOINT_ID = 200
+# The endpoint where they wait has a longer id.
+MAX_VERIFIED_LATER = MAX_ENDPOINT_ID - 20
 MAX_PHASE = 100
 # A hundred years: an expiry in nanoseconds since the epoch still fits 64 bits, in every backend.
 MAX_DEDUP_FOR_S = 100 * 365.25 * 86_400.0
@@ -99,6 +101,9 @@ class Endpoint:
                 check_int(f"Endpoint.{name}", value, "callbacks" if name == "capacity" else "bytes")
         if not isinstance(self.intake, Intake):
             raise InvalidValue("Endpoint.intake", "an Intake", f"a {type(self.intake).__name__}")
+        if self.intake.verify is Verify.LATER and len(self.id) > MAX_VERIFIED_LATER:
+            expected = f"at most {MAX_VERIFIED_LATER} characters where requests are verified later"
+            raise InvalidValue("Endpoint.id", expected, f"{len(self.id)} characters")
         self.intake.scheme.check_secret(self.secret)
         object.__setattr__(self, "old_secrets", _read_old_secrets(self.old_secrets))
 

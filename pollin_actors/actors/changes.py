@@ -22,6 +22,9 @@ class Changes:
         # Each tuple is replaced and never changed: who tells needs no lock.
         self._watchers: dict[str, tuple[Callable[[], None], ...]] = {}
         self._guard = Guard()
+        self.revision: object = object()
+        """Another one after each change of an endpoint itself. What was read of endpoints since it
+        was taken is as they are, but for what other processes do."""
 
     def watch(self, endpoint_id: str, wake: Callable[[], None]) -> Callable[[], None]:
         """Have ``wake`` called after changes, until the function that is returned is called."""
@@ -35,6 +38,11 @@ class Changes:
                 wake()
             except Exception:
                 log_exception("watcher.failed", endpoint_id=endpoint_id)
+
+    def revised(self, endpoint_id: str) -> None:
+        """Say that an endpoint itself has changed, or may have."""
+        self.revision = object()
+        self.happened(endpoint_id)
 
     def anywhere(self) -> None:
         """Say that something may have changed at any endpoint."""

@@ -127,7 +127,7 @@ class EndpointActor(Actor):
             except BackendUnavailable:
                 changed = _changed_by(message)
                 if changed is not None:
-                    self._changes.happened(changed)  # it may have been stored all the same
+                    self._changes.revised(changed)  # it may have been stored all the same
                 raise
         elif kind is Identify:
             return self.actor_ref
@@ -143,10 +143,10 @@ class EndpointActor(Actor):
             later = Later(reply, detached=True)
             if changed is not None:
                 changes = self._changes
-                later.future.add_done_callback(lambda _: changes.happened(changed))
+                later.future.add_done_callback(lambda _: changes.revised(changed))
             return later
         if changed is not None:
-            self._changes.happened(changed)
+            self._changes.revised(changed)
         return reply
 
     def _consumed(self, message: CreateEndpoint | UpdateEndpoint) -> Any:

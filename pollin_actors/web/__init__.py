@@ -1,5 +1,7 @@
 """The inbox on the web: callables for the servers and frameworks that you have already."""
 
+from pollin_actors.web.quarantine import Quarantined, quarantine_of, quarantined, verify_again
 from pollin_actors.web.receiver import asgi
+from pollin_actors.web.wsgi import wsgi
 
-__all__ = ["asgi"]
+__all__ = ["Quarantined", "asgi", "quarantine_of", "quarantined", "verify_again", "wsgi"]

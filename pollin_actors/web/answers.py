@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 from json.encoder import encode_basestring_ascii as quote
+from math import ceil
 from typing import NamedTuple
 
 from pollin_actors.resources import PushResult
 
 __all__ = [
     "BAD_REQUEST",
+    "DISABLED",
     "FULL",
     "HEALTHY",
     "HEALTH_METHODS",
     "NOT_FOUND",
     "POST_ONLY",
     "TOO_LARGE",
+    "TOO_SLOW",
     "UNAUTHORIZED",
     "UNAVAILABLE",
     "UNREADY",
+    "WRONG_TYPE",
     "Answer",
     "accepted",
+    "replied",
+    "taken",
+    "too_many",
     "unhealthy",
 ]
 
@@ -48,16 +55,20 @@ def _error(status: int, text: str, *headers: HeaderPair) -> Answer:
 
 
 BAD_REQUEST = _error(400, "the request is malformed")
-# Does not say what was wrong: the secret, or that there was none.
+# Says neither what was wrong, nor which scheme the endpoint has.
 UNAUTHORIZED = _error(
     401,
-    "send the endpoint's secret as 'Authorization: Bearer <secret>' or 'X-Pollin-Secret: <secret>'",
+    "the request is not signed as this endpoint demands: sign it with the endpoint's secret, or "
+    "send that as 'Authorization: Bearer <secret>' or 'X-Pollin-Secret: <secret>'",
     (b"www-authenticate", b"Bearer"),
 )
 NOT_FOUND = _error(404, "there is no such endpoint")
 POST_ONLY = _error(405, "use POST", (b"allow", b"POST"))
 HEALTH_METHODS = _error(405, "use GET or HEAD", (b"allow", b"GET, HEAD"))
+TOO_SLOW = _error(408, "the body did not come in time", (b"connection", b"close"))
+DISABLED = _error(410, "the endpoint is disabled")
 TOO_LARGE = _error(413, "the request is too large")
+WRONG_TYPE = _error(415, "the endpoint does not take this content type")
 FULL = _error(503, "the endpoint is full: try again later", RETRY_AFTER)
 UNAVAILABLE = _error(503, "the inbox is not available: try again", RETRY_AFTER)
 UNREADY = _answer(503, b'{"status": "unavailable"}', RETRY_AFTER)
@@ -67,6 +78,22 @@ HEALTHY = _answer(200, b'{"status": "ok"}')
 def unhealthy(state: str) -> Answer:
     """The answer of the health check while the application is in a state other than running."""
     return _answer(503, json.dumps({"status": state}).encode(), RETRY_AFTER)
+
+
+def too_many(seconds: float) -> Answer:
+    """The answer to a request beyond the endpoint's rate; the next may come in so many seconds."""
+    retry_after = (b"retry-after", b"%d" % max(1, ceil(seconds)))
+    return _error(429, "too many requests: try again later", retry_after)
+
+
+def replied(body: bytes) -> Answer:
+    """The answer to a sender that asks whether we are there."""
+    return _answer(200, body)
+
+
+def taken(callback_id: str) -> Answer:
+    """The answer to a request that is on its way into the queue."""
+    return _answer(200, f'{{"id": {quote(callback_id)}, "outcome": "accepted"}}'.encode())
 
 
 def accepted(result: PushResult) -> Answer:

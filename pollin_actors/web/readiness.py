@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pollin_actors.application import Application
+from pollin_actors.calls import Steps
 from pollin_actors.errors import NotRunning, PollinError
 from pollin_actors.otp import OtpError, ReplyFuture, Runtime
 from pollin_actors.web.answers import HEALTH_METHODS, HEALTHY, UNREADY, Answer, unhealthy
@@ -32,12 +33,12 @@ class Readiness:
         self._runtime: Runtime | None = None
         self._kept_until = 0.0
 
-    async def answer(self, method: str) -> Answer:
+    def answer(self, method: str) -> Steps[Answer]:
         """The answer to a request for ``/readyz``."""
         if method not in ("GET", "HEAD"):
             return HEALTH_METHODS
         try:
-            await self._ask()
+            yield self._ask()
         except NotRunning as error:
             return unhealthy(error.state)
         except (PollinError, OtpError):

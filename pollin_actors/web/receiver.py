@@ -1,53 +1,26 @@
-"""The receiver: takes webhooks over HTTP and answers once they are queued. Bare ASGI."""
+"""The receiver as an ASGI callable: it takes webhooks and answers once they are queued."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from math import isfinite
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-import structlog
+from pollin_actors.application import Application
+from pollin_actors.errors import InvalidValue
+from pollin_actors.web.answers import TOO_LARGE, TOO_SLOW, Answer
+from pollin_actors.web.reception import BODY, OnReceived, Reception, Taking
 
-from pollin_actors.application import Application, State
-from pollin_actors.errors import (
-    EndpointNotFound,
-    Full,
-    InvalidValue,
-    PollinError,
-    TooLarge,
-    WrongSecret,
-)
-from pollin_actors.otp import OtpError
-from pollin_actors.resources import MAX_ENDPOINT_ID, Callback, PushResult, Request, Secret
-from pollin_actors.web.answers import (
-    BAD_REQUEST,
-    FULL,
-    HEALTH_METHODS,
-    HEALTHY,
-    NOT_FOUND,
-    POST_ONLY,
-    TOO_LARGE,
-    UNAUTHORIZED,
-    UNAVAILABLE,
-    Answer,
-    accepted,
-    unhealthy,
-)
-from pollin_actors.web.readiness import Readiness
-
-__all__ = ["asgi"]
+__all__ = ["Ack", "asgi", "reception_of"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-OnReceived: TypeAlias = Callable[[str, PushResult], None]
-
-log = structlog.get_logger("pollin_actors")
-
-HIDDEN = b"**********"
+Ack: TypeAlias = Literal["durable", "accepted"]
 
 
 def asgi(
@@ -55,20 +28,28 @@ def asgi(
     *,
     max_bytes: int | None = None,
     timeout: float = 1.5,
+    body_timeout: float = 30.0,
+    ack: Ack = "durable",
     on_received: OnReceived | None = None,
 ) -> ASGIApp:
     """An ASGI application that puts what is POSTed into the inbox; mount it anywhere.
 
     ``POST /{endpoint}`` stores the headers and the raw body, byte for byte and in order (servers
-    make header names lower case), and answers 200 with the callback's id once it is queued. The
-    sender shows the endpoint's secret as ``X-Pollin-Secret: <secret>`` or, if there is no such
+    make header names lower case), and answers 200 with the callback's id once it is queued. How
+    it has to be signed, and what else is asked of it, says the endpoint's ``intake``. By default
+    the sender shows the endpoint's secret as ``X-Pollin-Secret: <secret>`` or, if there is no such
     header, as ``Authorization: Bearer <secret>``. What is stored has ``**********`` as the value
-    of each of these headers that carried it; every other header is kept as it came.
+    of each header that carried the secret; every other header is kept as it came.
 
-    Other answers, each with a JSON body: 400 malformed, 401 no or a wrong secret, 404 no such
-    endpoint, 405 not a POST, 413 too large; nothing was stored. 503 with ``Retry-After``: the
-    endpoint is full, which the body says, or the inbox could not answer (in time), and the sender
-    should try again; if only the time ran out, the request may have been stored nevertheless.
+    The id is the event's own where the scheme has one. A second delivery of it is answered 200 as
+    well, with the outcome ``duplicate``, and adds nothing.
+
+    Other answers, each with a JSON body: 400 malformed, 401 not genuine, 404 no such endpoint, 405
+    not a POST, 408 the body came too slowly, 410 disabled, 413 too large, 415 not a content type of
+    this endpoint, 429 with ``Retry-After``: beyond its rate; nothing was stored. 503 with
+    ``Retry-After``: the endpoint is full, which the body says, or the inbox could not answer (in
+    time), and the sender should try again; if only the time ran out, the request may have been
+    stored nevertheless.
 
     ``GET /healthz`` answers 200 while the application is running, else 503. ``GET /readyz``
     answers 200 if the backend could store something in the last second, else 503.
@@ -81,37 +62,61 @@ def asgi(
         max_bytes: the largest body that is read; by default the application's ``max_bytes``,
             which in any case holds for headers and body together.
         timeout: seconds that the inbox has to take a request; then the answer is 503.
-        on_received: called on the event loop with the endpoint's id and the result after each
-            request that was taken, so it must be quick. An exception in it is logged
-            (``receiver.hook_failed``) and changes nothing.
+        body_timeout: seconds within which the body has to come.
+        ack: what 200 says. ``"durable"``: it is stored, as durably as the backend promises.
+            ``"accepted"``: it was genuine and is on its way, and is lost if it cannot be stored,
+            which is logged as ``receiver.lost``.
+        on_received: called with the endpoint's id and the result after each request that was
+            taken: on the event loop, so it must be quick, or with ``ack="accepted"`` on any
+            thread. An exception in it is logged (``receiver.hook_failed``) and changes nothing.
+            It is not called for what is verified later.
 
     Raises:
-        InvalidValue: ``max_bytes`` or ``timeout`` has a value that it cannot have.
+        InvalidValue: an argument has a value that it cannot have.
 
     Example::
 
         routes = [Mount("/hooks", app=asgi(app))]
     """
+    reception = reception_of(app, max_bytes, timeout, ack, on_received)
+    return _Receiver(app, reception, _check_seconds("body_timeout", body_timeout))
+
+
+def reception_of(
+    app: Application,
+    max_bytes: int | None,
+    timeout: float,
+    ack: Ack,
+    on_received: OnReceived | None,
+) -> Reception:
+    """The part of a receiver that is the same for every server.
+
+    Raises:
+        InvalidValue: an argument has a value that it cannot have.
+    """
     limit = app.settings.max_bytes if max_bytes is None else max_bytes
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise InvalidValue("max_bytes", "an int of bytes, at least 1", repr(limit))
-    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if not number or not isfinite(timeout) or timeout <= 0:
-        raise InvalidValue("timeout", "a number of seconds > 0", repr(timeout))
-    return _Receiver(app, limit, timeout, on_received)
+    if ack not in ("durable", "accepted"):
+        raise InvalidValue("ack", "'durable' or 'accepted'", repr(ack)[:80])
+    seconds = _check_seconds("timeout", timeout)
+    return Reception(app, limit, seconds, ack == "durable", on_received)
+
+
+def _check_seconds(name: str, value: object) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not isfinite(value) or value <= 0:  # type: ignore[arg-type, operator]
+        raise InvalidValue(name, "a number of seconds > 0", repr(value))
+    return value  # type: ignore[return-value]
 
 
 class _Receiver:
-    __slots__ = ("_app", "_limit", "_on_received", "_readiness", "_timeout")
+    __slots__ = ("_app", "_body_timeout", "_reception")
 
-    def __init__(
-        self, app: Application, limit: int, timeout: float, on_received: OnReceived | None
-    ) -> None:
+    def __init__(self, app: Application, reception: Reception, body_timeout: float) -> None:
         self._app = app
-        self._limit = limit
-        self._timeout = timeout
-        self._readiness = Readiness(app, timeout)
-        self._on_received = on_received
+        self._reception = reception
+        self._body_timeout = body_timeout
 
     def __repr__(self) -> str:
         return f"<asgi receiver of {self._app!r}>"
@@ -119,7 +124,13 @@ class _Receiver:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
-            answer = await self._answer(scope, receive)
+            taking = self._reception.take(
+                scope["method"],
+                _path(scope),
+                scope.get("query_string") or b"",
+                scope["headers"],
+            )
+            answer = await self._drive(taking, receive)
             if answer is None:
                 return  # the sender has gone
             status, headers, body = answer
@@ -138,73 +149,34 @@ class _Receiver:
         else:
             raise InvalidValue("scope['type']", "http, websocket or lifespan", repr(kind))
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer | None:
-        endpoint_id = ""
+    async def _drive(self, taking: Taking, receive: Receive) -> Answer | None:
+        """Give a request what it needs until it is answered."""
         try:
-            path = _path(scope)
-            if path == "/healthz":
-                return self._health(scope["method"])
-            if path == "/readyz":
-                return await self._readiness.answer(scope["method"])
-            endpoint_id = path[1:]
-            # An id that no endpoint can have: it never gets as far as the actors.
-            if (
-                path[:1] != "/"
-                or not endpoint_id
-                or "/" in endpoint_id
-                or len(endpoint_id) > MAX_ENDPOINT_ID
-                or not endpoint_id.isprintable()
-            ):
-                return NOT_FOUND
-            if scope["method"] != "POST":
-                return POST_ONLY
-            return await self._take(endpoint_id, scope["headers"], receive)
-        except WrongSecret:
-            return UNAUTHORIZED
-        except EndpointNotFound:
-            return NOT_FOUND
-        except TooLarge:
-            return TOO_LARGE
-        except Full:
-            return FULL
-        except InvalidValue:
-            return BAD_REQUEST
-        except (PollinError, OtpError):
-            return UNAVAILABLE
-        except Exception as error:
-            _log_failure("receiver.failed", endpoint_id, error)
-            return UNAVAILABLE
+            wanted = next(taking)
+            while True:
+                if wanted is BODY:
+                    body = await self._read_body(receive)
+                    if not isinstance(body, bytes):
+                        taking.close()
+                        return body
+                    wanted = taking.send(body)
+                    continue
+                try:
+                    value = await wanted
+                except Exception as error:
+                    wanted = taking.throw(error)
+                else:
+                    wanted = taking.send(value)
+        except StopIteration as stop:
+            answer: Answer = stop.value
+            return answer
 
-    async def _take(
-        self, endpoint_id: str, headers: Iterable[Any], receive: Receive
-    ) -> Answer | None:
+    async def _read_body(self, receive: Receive) -> bytes | Answer | None:
         try:
-            pairs, secret, declared = _read_headers(headers)
-        except (TypeError, ValueError, AttributeError):
-            return BAD_REQUEST
-        # So many digits are too many bytes, whatever they say.
-        if declared is not None and (len(declared) > 18 or int(declared) > self._limit):
-            return TOO_LARGE
-        body = await _read_body(receive, self._limit)
-        if not isinstance(body, bytes):
-            return body
-        callback = Callback.new(Request(pairs, body))
-        # The secret is never None here: that would mean trusted code of this process.
-        result = await self._app.callbacks.push(
-            endpoint_id, callback, secret=secret, timeout=self._timeout
-        )
-        if self._on_received is not None:
-            try:
-                self._on_received(endpoint_id, result)
-            except Exception as error:
-                _log_failure("receiver.hook_failed", endpoint_id, error)
-        return accepted(result)
-
-    def _health(self, method: str) -> Answer:
-        if method not in ("GET", "HEAD"):
-            return HEALTH_METHODS
-        state = self._app.state
-        return HEALTHY if state is State.RUNNING else unhealthy(state)
+            async with asyncio.timeout(self._body_timeout):
+                return await _read_body(receive, self._reception.limit)
+        except TimeoutError:
+            return TOO_SLOW
 
 
 def _path(scope: Scope) -> str:
@@ -216,47 +188,6 @@ def _path(scope: Scope) -> str:
         if not below or below[0] == "/":
             return below
     return path
-
-
-def _read_headers(
-    headers: Iterable[Any],
-) -> tuple[list[tuple[bytes, bytes]], Secret | str, bytes | None]:
-    """The headers as they are to be stored, the secret shown ("": none), the Content-Length."""
-    pairs = list(headers)
-    token = bearer = declared = None
-    carriers: list[tuple[int, bytes]] = []
-    for index, (name, value) in enumerate(pairs):
-        # Three lengths: most headers are passed over without making anything.
-        if not 12 < len(name) < 16:
-            continue
-        key = name.lower()
-        if key == b"authorization":
-            if value[:7].lower() == b"bearer ":
-                found = value[7:].strip()
-                carriers.append((index, found))
-                if bearer is None:
-                    bearer = found
-        elif key == b"x-pollin-secret":
-            found = value.strip()
-            carriers.append((index, found))
-            if token is None:
-                token = found
-        elif key == b"content-length":
-            if not value.isdigit():
-                raise ValueError("content-length")
-            declared = value
-    if token is None:
-        token = bearer
-    if not token:
-        return pairs, "", declared
-    for index, found in carriers:
-        if found == token:
-            pairs[index] = (pairs[index][0], HIDDEN)
-    try:
-        # A Secret, so that no log of a failure further in can show it.
-        return pairs, Secret(token.decode()), declared
-    except UnicodeDecodeError:
-        return pairs, "", declared  # no endpoint's: secrets are texts
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes | Answer | None:
@@ -291,13 +222,3 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         elif message["type"] == "lifespan.shutdown":
             await send({"type": "lifespan.shutdown.complete"})
             return
-
-
-def _log_failure(event: str, endpoint_id: str, error: Exception) -> None:
-    # Some renderers show the locals of each frame, and those of this module hold the headers.
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
-        traceback = traceback.tb_next
-    # A log that fails is no reason to fail the request.
-    with contextlib.suppress(Exception):
-        log.error(event, endpoint=endpoint_id, exc_info=(type(error), error, traceback))

@@ -1,0 +1,318 @@
+"""What the receiver does with a request, whichever server it comes from.
+
+It reads nothing and waits for nothing itself: it is a generator that says what it needs next, the
+body or the answer of an actor, so that ASGI awaits it and WSGI waits for it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Generator
+from enum import Enum
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import structlog
+
+from pollin_actors.application import Application, State
+from pollin_actors.errors import (
+    EndpointNotFound,
+    Full,
+    InvalidValue,
+    PollinError,
+    TooLarge,
+    WrongSecret,
+)
+from pollin_actors.intake import Verify
+from pollin_actors.otp import OtpError, ReplyFuture
+from pollin_actors.resources import MAX_ENDPOINT_ID, Callback, PushResult, Request
+from pollin_actors.signatures import Delivery, Refused, Verified
+from pollin_actors.signatures.interface import HeaderPairs
+from pollin_actors.web.answers import (
+    BAD_REQUEST,
+    DISABLED,
+    FULL,
+    HEALTH_METHODS,
+    HEALTHY,
+    NOT_FOUND,
+    POST_ONLY,
+    TOO_LARGE,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    WRONG_TYPE,
+    Answer,
+    accepted,
+    replied,
+    taken,
+    too_many,
+    unhealthy,
+)
+from pollin_actors.web.failures import Refusals, log_failure
+from pollin_actors.web.known import Known, KnownEndpoints
+from pollin_actors.web.quarantine import Quarantine, hide
+from pollin_actors.web.readiness import Readiness
+
+__all__ = ["BODY", "OnReceived", "Reception", "Taking"]
+
+OnReceived: TypeAlias = Callable[[str, PushResult], None]
+
+log = structlog.get_logger("pollin_actors")
+
+
+class _Body(Enum):
+    BODY = "body"
+
+
+BODY = _Body.BODY
+"""What is needed next is the body: bytes, as long as it may be."""
+
+Taking: TypeAlias = Generator[ReplyFuture[Any] | Literal[_Body.BODY], Any, Answer]
+"""Yields futures and is sent their values or thrown their errors, or ``BODY``, and returns the
+answer."""
+
+
+class Reception:
+    """Takes requests in for an application.
+
+    Arguments:
+        app: the application.
+        limit: bytes of the largest body.
+        timeout: seconds that the inbox has to take a request.
+        wait: whether 200 says that it is stored; else that it is on its way.
+        on_received: called with the endpoint's id and the result after each that was taken.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        limit: int,
+        timeout: float,
+        wait: bool,
+        on_received: OnReceived | None,
+    ) -> None:
+        self._app = app
+        self.limit = limit
+        self._timeout = timeout
+        self._wait = wait
+        self._on_received = on_received
+        self._known = KnownEndpoints(app, timeout)
+        self._readiness = Readiness(app, timeout)
+        self._quarantine = Quarantine(app, timeout)
+        self._refusals = Refusals()
+        self._warned = False
+
+    def take(self, method: str, path: str, query: bytes, headers: Any) -> Taking:
+        """Answer one request.
+
+        Arguments:
+            method: in upper case.
+            path: decoded, below where we are mounted.
+            query: undecoded, without the question mark.
+            headers: pairs of bytes, as they came.
+        """
+        endpoint_id = path[1:]
+        try:
+            if path == "/healthz":
+                return self._health(method)
+            if path == "/readyz":
+                if self._app.state is State.RUNNING:
+                    self._quarantine.begin(self._app.runtime)
+                return (yield from self._readiness.answer(method))
+            # An id that no endpoint can have: it never gets as far as the actors.
+            if (
+                path[:1] != "/"
+                or not endpoint_id
+                or "/" in endpoint_id
+                or len(endpoint_id) > MAX_ENDPOINT_ID
+                or not endpoint_id.isprintable()
+            ):
+                return NOT_FOUND
+            if method != "POST":
+                return POST_ONLY
+            pairs: HeaderPairs = headers if headers.__class__ is list else _pairs(headers)
+            return (yield from self._take(endpoint_id, query, pairs))
+        except WrongSecret:
+            return UNAUTHORIZED
+        except EndpointNotFound:
+            return NOT_FOUND
+        except TooLarge:
+            return TOO_LARGE
+        except Full:
+            return FULL
+        except InvalidValue:
+            return BAD_REQUEST
+        except (PollinError, OtpError):
+            return UNAVAILABLE
+        except Exception as error:
+            log_failure("receiver.failed", endpoint_id, error)
+            return UNAVAILABLE
+
+    def _health(self, method: str) -> Answer:
+        if method not in ("GET", "HEAD"):
+            return HEALTH_METHODS
+        state = self._app.state
+        return HEALTHY if state is State.RUNNING else unhealthy(state)
+
+    def _take(self, endpoint_id: str, query: bytes, headers: HeaderPairs) -> Taking:
+        if not self._warned:
+            self._warn()
+        try:
+            declared, content_type = _look(headers)
+        except (TypeError, ValueError, AttributeError):
+            return BAD_REQUEST
+        known = self._known.recent(endpoint_id)
+        if known is None:
+            known = yield from self._read(endpoint_id)
+        self._quarantine.begin(known.runtime)
+        now = known.runtime.clock.monotonic()
+        refusal = _refusal(known, content_type, now)
+        if refusal is not None:
+            return refusal
+        # So many digits are too many bytes, whatever they say.
+        if declared is not None and (len(declared) > 18 or int(declared) > self.limit):
+            return TOO_LARGE
+        delivery = Delivery(headers, (yield BODY), query)
+        if known.endpoint.intake.verify is Verify.LATER:
+            return (yield from self._take_unverified(known, delivery))
+        verified = _verify(known, delivery)
+        if not isinstance(verified, Verified):
+            # Somebody else may have changed the secret since.
+            known = yield from self._read(endpoint_id)
+            verified = _verify(known, delivery)
+        try:
+            return (yield from self._take_verified(known, delivery, verified))
+        except WrongSecret:
+            # The secret that has verified it is valid no longer; is another?
+            known = yield from self._read(endpoint_id)
+            return (yield from self._take_verified(known, delivery, _verify(known, delivery)))
+
+    def _read(self, endpoint_id: str) -> Generator[ReplyFuture[Any], Any, Known]:
+        known = yield from self._known.read(endpoint_id)
+        if known is None:
+            raise EndpointNotFound(endpoint_id)
+        return known
+
+    def _take_verified(
+        self, known: Known, delivery: Delivery, verified: Verified | Refused
+    ) -> Taking:
+        endpoint = known.endpoint
+        now = known.runtime.clock.monotonic()
+        if isinstance(verified, Refused):
+            self._refusals.log(endpoint.id, verified.reason, now)
+            return UNAUTHORIZED
+        if verified.reply is not None:
+            return replied(verified.reply)
+        if known.rate is not None and (wait := known.rate.take(now)):
+            return too_many(wait)
+        request = Request(hide(delivery.headers, verified), delivery.body)
+        callback = Callback.new(request, id=verified.key, fence=verified.fence)
+        # Never None: that would mean trusted code of this process. So the backend finds out
+        # whether the endpoint is still the one that was read.
+        secret = endpoint.secret if verified.secret is None else verified.secret
+        if not self._wait:
+            return self._send(endpoint.id, callback, secret)
+        result = yield self._app.callbacks.push(
+            endpoint.id, callback, secret=secret, timeout=self._timeout
+        )
+        self._tell(endpoint.id, result)
+        return accepted(result)
+
+    def _take_unverified(self, known: Known, delivery: Delivery) -> Taking:
+        now = known.runtime.clock.monotonic()
+        if known.rate is not None and (wait := known.rate.take(now)):
+            return too_many(wait)
+        result = yield from self._quarantine.push(known.endpoint, delivery)
+        return taken(result.callback.id)
+
+    def _send(self, endpoint_id: str, callback: Callback, secret: Any) -> Answer:
+        # Without a deadline: once it is answered it must not be withdrawn.
+        reply = self._app.callbacks.push(endpoint_id, callback, secret=secret, timeout=None)
+        if not reply.done():
+            reply.add_done_callback(partial(self._sent, endpoint_id))
+            return taken(callback.id)
+        result = reply.get(timeout=0)
+        self._tell(endpoint_id, result)
+        return accepted(result)
+
+    def _sent(self, endpoint_id: str, reply: ReplyFuture[PushResult]) -> None:
+        """One that was answered before it was stored has been stored, or has not."""
+        try:
+            result = reply.get(timeout=0)
+        except Exception as error:
+            log.error("receiver.lost", endpoint=endpoint_id, error=str(error))  # noqa: TRY400
+        else:
+            self._tell(endpoint_id, result)
+
+    def _tell(self, endpoint_id: str, result: PushResult) -> None:
+        if self._on_received is not None:
+            try:
+                self._on_received(endpoint_id, result)
+            except Exception as error:
+                log_failure("receiver.hook_failed", endpoint_id, error)
+
+    def _warn(self) -> None:
+        """Say once if each worker process has an inbox of its own."""
+        self._warned = True
+        backend = self._app.backend
+        if not backend.shared and multiprocessing.parent_process() is not None:
+            log.warning(
+                "receiver.inbox_of_one_process",
+                backend=type(backend).__name__,
+                hint="each worker process has an inbox of its own: run one, or use sqlite://",
+            )
+
+
+def _pairs(headers: Any) -> HeaderPairs:
+    try:
+        return list(headers)
+    except TypeError:
+        raise InvalidValue("headers", "pairs", f"a {type(headers).__name__}") from None
+
+
+def _look(headers: HeaderPairs) -> tuple[bytes | None, bytes | None]:
+    """Content-Length and Content-Type, if there are any.
+
+    Raises:
+        TypeError, ValueError, AttributeError: the headers are malformed.
+    """
+    declared = content_type = None
+    for name, value in headers:
+        if name.__class__ is not bytes or value.__class__ is not bytes:
+            raise TypeError("header")
+        # Two lengths: most headers are passed over without making anything.
+        length = len(name)
+        if length == 14:
+            if name.lower() == b"content-length":
+                if not value.isdigit():
+                    raise ValueError("content-length")
+                declared = value
+        elif length == 12 and name.lower() == b"content-type":
+            if content_type is not None and content_type != value:
+                raise ValueError("content-type")
+            content_type = value
+    return declared, content_type
+
+
+def _refusal(known: Known, content_type: bytes | None, now: float) -> Answer | None:
+    """Why nothing is taken, whatever the body is."""
+    intake = known.endpoint.intake
+    if not intake.enabled:
+        return DISABLED
+    if intake.content_types:
+        kind = b"" if content_type is None else content_type.partition(b";")[0].strip().lower()
+        if kind.decode("latin-1") not in intake.content_types:
+            return WRONG_TYPE
+    if known.rate is not None and (wait := known.rate.wait(now)):
+        # It is counted only when it has verified: strangers must not use up what is others'.
+        return too_many(wait)
+    return None
+
+
+def _verify(known: Known, delivery: Delivery) -> Verified | Refused:
+    endpoint, now = known.endpoint, known.runtime.clock.time_ns()
+    try:
+        return endpoint.intake.scheme.verify(delivery, endpoint.secrets_at(now), now / 1e9)
+    except Exception as error:
+        # A scheme never raises; should one do, it has not verified anything.
+        log_failure("receiver.scheme_failed", endpoint.id, error)
+        return Refused("the scheme failed")
