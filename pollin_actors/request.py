@@ -66,11 +66,40 @@ class Request:
         return f"<Request: {len(self.headers)} headers, body of {len(self.body)} bytes>"
 
 
+# Headers that come with every request and mostly say the same. A request that is stored then shares
+# them with others; most of what it would cost otherwise are these many small texts.
+_COMMON_NAMES = frozenset(
+    {
+        b"accept",
+        b"accept-charset",
+        b"accept-encoding",
+        b"connection",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"user-agent",
+        b"x-forwarded-proto",
+    }
+)
+_MOST_COMMON = 1_000
+_common: dict[tuple[bytes, bytes], tuple[str, str]] = {}
+
+
+def _decode(pair: tuple[bytes, bytes]) -> tuple[str, str]:
+    name, value = pair
+    decoded = str(name, "latin-1"), str(value, "latin-1")
+    if name in _COMMON_NAMES and len(value) <= 200:
+        if len(_common) >= _MOST_COMMON:
+            _common.clear()
+        _common[pair] = decoded
+    return decoded
+
+
 def _read_headers(headers: object) -> tuple[tuple[str, str], ...]:
     if type(headers) is list:
         # As a server hands them over, pairs of bytes: the quick way, and the usual one.
         with suppress(TypeError, ValueError):  # others are read, or refused with a reason, below
-            return tuple([(str(n, "latin-1"), str(v, "latin-1")) for n, v in headers])
+            return tuple([_common.get(pair) or _decode(pair) for pair in headers])
     expected = "pairs of name and value, each a str or bytes"
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):

@@ -70,14 +70,15 @@ def quarantine_of(endpoint_id: str) -> str:
     return f"{endpoint_id}.unverified"
 
 
-def hide(headers: HeaderPairs, verified: Verified) -> list[tuple[bytes, bytes]]:
+def hide(headers: HeaderPairs, verified: Verified) -> HeaderPairs:
     """The headers without the secret, where one of them has shown it."""
+    if not verified.hidden or verified.secret is None:
+        return headers
     pairs = list(headers)
-    if verified.hidden and verified.secret is not None:
-        shown = verified.secret.encode()
-        for index, (name, value) in enumerate(pairs):
-            if name.lower() in verified.hidden and value.strip().endswith(shown):
-                pairs[index] = (name, HIDDEN)
+    shown = verified.secret.encode()
+    for index, (name, value) in enumerate(pairs):
+        if name.lower() in verified.hidden and value.strip().endswith(shown):
+            pairs[index] = (name, HIDDEN)
     return pairs
 
 

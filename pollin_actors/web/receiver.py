@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 from pollin_actors.application import Application
 from pollin_actors.errors import InvalidValue
 from pollin_actors.web.answers import TOO_LARGE, TOO_SLOW, Answer
+from pollin_actors.web.deadlines import Deadlines
 from pollin_actors.web.reception import BODY, OnReceived, Reception, Taking
 
 __all__ = ["Ack", "asgi", "reception_of"]
@@ -111,12 +112,13 @@ def _check_seconds(name: str, value: object) -> float:
 
 
 class _Receiver:
-    __slots__ = ("_app", "_body_timeout", "_reception")
+    __slots__ = ("_app", "_body_timeout", "_deadlines", "_reception")
 
     def __init__(self, app: Application, reception: Reception, body_timeout: float) -> None:
         self._app = app
         self._reception = reception
         self._body_timeout = body_timeout
+        self._deadlines: Deadlines | None = None
 
     def __repr__(self) -> str:
         return f"<asgi receiver of {self._app!r}>"
@@ -172,11 +174,24 @@ class _Receiver:
             return answer
 
     async def _read_body(self, receive: Receive) -> bytes | Answer | None:
+        loop = asyncio.get_running_loop()
+        deadlines = self._deadlines
+        if deadlines is None or deadlines.loop is not loop:
+            # Another thread may do so at once: each has its own then, and that is all.
+            deadlines = self._deadlines = Deadlines(loop, self._body_timeout)
+        task = deadlines.begin()
         try:
-            async with asyncio.timeout(self._body_timeout):
-                return await _read_body(receive, self._reception.limit)
-        except TimeoutError:
-            return TOO_SLOW
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body", False):
+                body: bytes = message.get("body", b"")
+                return TOO_LARGE if len(body) > self._reception.limit else bytes(body)
+            return await _read_rest(message, receive, self._reception.limit)
+        except asyncio.CancelledError:
+            if deadlines.has_expired(task):
+                return TOO_SLOW
+            raise
+        finally:
+            deadlines.end(task)
 
 
 def _path(scope: Scope) -> str:
@@ -190,28 +205,19 @@ def _path(scope: Scope) -> str:
     return path
 
 
-async def _read_body(receive: Receive, limit: int) -> bytes | Answer | None:
+async def _read_rest(message: Message, receive: Receive, limit: int) -> bytes | Answer | None:
     """The body; an answer if it is too large, as soon as that is known; None: the sender left."""
-    message = await receive()
-    if message["type"] != "http.request":
-        return None
-    body: bytes = message.get("body", b"")
-    if len(body) > limit:
-        return TOO_LARGE
-    if not message.get("more_body", False):
-        return bytes(body)
     # One buffer: a body in many small pieces must not take many times its size.
-    buffer = bytearray(body)
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        body = message.get("body", b"")
+    buffer = bytearray()
+    while message["type"] == "http.request":
+        body: bytes = message.get("body", b"")
         if len(buffer) + len(body) > limit:
             return TOO_LARGE
         buffer += body
         if not message.get("more_body", False):
             return bytes(buffer)
+        message = await receive()
+    return None
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

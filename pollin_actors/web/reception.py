@@ -21,8 +21,10 @@ from pollin_actors.errors import (
     InvalidValue,
     PollinError,
     TooLarge,
+    UnknownPhase,
     WrongSecret,
 )
+from pollin_actors.identifiers import uuid7
 from pollin_actors.intake import Verify
 from pollin_actors.otp import OtpError, ReplyFuture
 from pollin_actors.resources import MAX_ENDPOINT_ID, Callback, PushResult, Request
@@ -181,8 +183,9 @@ class Reception:
             verified = _verify(known, delivery)
         try:
             return (yield from self._take_verified(known, delivery, verified))
-        except WrongSecret:
-            # The secret that has verified it is valid no longer; is another?
+        except (WrongSecret, UnknownPhase):
+            # The secret that has verified it is valid no longer, and another may be; or the
+            # first phase is another now.
             known = yield from self._read(endpoint_id)
             return (yield from self._take_verified(known, delivery, _verify(known, delivery)))
 
@@ -205,7 +208,9 @@ class Reception:
         if known.rate is not None and (wait := known.rate.take(now)):
             return too_many(wait)
         request = Request(hide(delivery.headers, verified), delivery.body)
-        callback = Callback.new(request, id=verified.key, fence=verified.fence)
+        key = uuid7() if verified.key is None else verified.key
+        at = known.runtime.clock.time_ns()
+        callback = Callback.arrived(key, request, endpoint.phases[0], at, verified.fence)
         # Never None: that would mean trusted code of this process. So the backend finds out
         # whether the endpoint is still the one that was read.
         secret = endpoint.secret if verified.secret is None else verified.secret
@@ -310,8 +315,9 @@ def _refusal(known: Known, content_type: bytes | None, now: float) -> Answer | N
 
 def _verify(known: Known, delivery: Delivery) -> Verified | Refused:
     endpoint, now = known.endpoint, known.runtime.clock.time_ns()
+    secrets = endpoint.secrets_at(now) if endpoint.old_secrets else (endpoint.secret,)
     try:
-        return endpoint.intake.scheme.verify(delivery, endpoint.secrets_at(now), now / 1e9)
+        return endpoint.intake.scheme.verify(delivery, secrets, now / 1e9)
     except Exception as error:
         # A scheme never raises; should one do, it has not verified anything.
         log_failure("receiver.scheme_failed", endpoint.id, error)
