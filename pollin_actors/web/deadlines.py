@@ -36,9 +36,8 @@ class Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self.loop = loop
         self._seconds = seconds
-        # The first to expire is the first.
-        self._until: dict[Task, float] = {}
-        # How often somebody else had cancelled it before.
+        # The first to expire is the first. Beside the time: how often it had been cancelled before.
+        self._until: dict[Task, tuple[float, int]] = {}
         self._expired: dict[Task, int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -46,7 +45,8 @@ class Deadlines:
         """The present task has so long from now on."""
         task = asyncio.current_task(self.loop)
         assert task is not None
-        until = self._until[task] = self.loop.time() + self._seconds
+        until = self.loop.time() + self._seconds
+        self._until[task] = until, task.cancelling()
         if self._timer is None:
             self._timer = self.loop.call_at(until, self._expire)
         return task
@@ -64,11 +64,11 @@ class Deadlines:
     def _expire(self) -> None:
         self._timer = None
         now = self.loop.time()
-        for task, until in list(self._until.items()):
+        for task, (until, cancelled) in list(self._until.items()):
             if until > now:
                 self._timer = self.loop.call_at(until, self._expire)
                 return
             del self._until[task]
-            self._expired[task] = task.cancelling()
+            self._expired[task] = cancelled
             # It waits between begin and end, so that is where it is told.
             task.cancel()

@@ -22,6 +22,7 @@ from pollin_actors.errors import (
     PhaseConflict,
 )
 from pollin_actors.handlers import Discard, Reject
+from pollin_actors.identifiers import uuid7
 from pollin_actors.intake import Intake, Verify
 from pollin_actors.otp import Backoff, ReplyFuture, Runtime
 from pollin_actors.resources import Callback, Endpoint, PushResult, Request
@@ -190,7 +191,8 @@ class Quarantine:
         """
         self._serve(endpoint.id)
         request = Request([(_QUERY, delivery.query), *delivery.headers], delivery.body)
-        callback = Callback.new(request, phase=UNVERIFIED)
+        at = self._app.runtime.clock.time_ns()
+        callback = Callback(uuid7(), request, UNVERIFIED, at)
         place = quarantine_of(endpoint.id)
         try:
             result: PushResult = yield self._push(place, callback)
@@ -273,9 +275,8 @@ class Verifier:
         # The same id at each attempt, so that it is pushed once.
         key = callback.id if verified.key is None else verified.key
         request = Request(hide(delivery.headers, verified), delivery.body)
-        taken = Callback.new(request, id=key, fence=verified.fence)
         origin = f"{quarantine_of(self._endpoint_id)}/{callback.id}"
-        taken = taken.replace(created_at=callback.created_at, origin=origin)
+        taken = Callback(key, request, "", callback.created_at, origin=origin, fence=verified.fence)
         await self._app.callbacks.push(self._endpoint_id, taken)
 
 
