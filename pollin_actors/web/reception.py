@@ -162,32 +162,53 @@ class Reception:
             declared, content_type = _look(headers)
         except (TypeError, ValueError, AttributeError):
             return BAD_REQUEST
-        known = self._known.recent(endpoint_id)
-        if known is None:
-            known = yield from self._read(endpoint_id)
+        known = self._known.recent(endpoint_id) or (yield from self._read(endpoint_id))
         self._quarantine.begin(known.runtime)
-        now = known.runtime.clock.monotonic()
-        refusal = _refusal(known, content_type, now)
+        refusal = _refusal(known, content_type)
         if refusal is not None:
             return refusal
         # So many digits are too many bytes, whatever they say.
         if declared is not None and (len(declared) > 18 or int(declared) > self.limit):
             return TOO_LARGE
         delivery = Delivery(headers, (yield BODY), query)
-        if known.endpoint.intake.verify is Verify.LATER:
-            return (yield from self._take_unverified(known, delivery))
+        before, known = (
+            known,
+            self._known.recent(endpoint_id) or (yield from self._read(endpoint_id)),
+        )
+        if known is not before:
+            # The body has taken its time, and much may have changed.
+            refusal = _refusal(known, content_type)
+            if refusal is not None:
+                return refusal
+        return (yield from self._verify(known, delivery))
+
+    def _verify(self, known: Known, delivery: Delivery) -> Taking:
+        endpoint_id = known.endpoint.id
         verified = _verify(known, delivery)
-        if not isinstance(verified, Verified):
-            # Somebody else may have changed the secret since.
+        if known.endpoint.intake.verify is Verify.LATER and not _asks(verified):
+            return (yield from self._take_unverified(known, delivery))
+        if isinstance(verified, Refused):
+            # Another process may have changed the secret since.
             known = yield from self._read(endpoint_id)
             verified = _verify(known, delivery)
+        if isinstance(verified, Refused):
+            now = known.runtime.clock.monotonic()
+            self._refusals.log(endpoint_id, verified.reason, now)
+            return UNAUTHORIZED
+        if verified.reply is not None:
+            return replied(verified.reply)
+        if wait := _count(known):
+            return too_many(wait)
         try:
-            return (yield from self._take_verified(known, delivery, verified))
+            return (yield from self._push(known, delivery, verified))
         except (WrongSecret, UnknownPhase):
             # The secret that has verified it is valid no longer, and another may be; or the
             # first phase is another now.
             known = yield from self._read(endpoint_id)
-            return (yield from self._take_verified(known, delivery, _verify(known, delivery)))
+            verified = _verify(known, delivery)
+            if isinstance(verified, Refused):
+                return UNAUTHORIZED
+            return (yield from self._push(known, delivery, verified))
 
     def _read(self, endpoint_id: str) -> Generator[ReplyFuture[Any], Any, Known]:
         known = yield from self._known.read(endpoint_id)
@@ -195,18 +216,8 @@ class Reception:
             raise EndpointNotFound(endpoint_id)
         return known
 
-    def _take_verified(
-        self, known: Known, delivery: Delivery, verified: Verified | Refused
-    ) -> Taking:
+    def _push(self, known: Known, delivery: Delivery, verified: Verified) -> Taking:
         endpoint = known.endpoint
-        now = known.runtime.clock.monotonic()
-        if isinstance(verified, Refused):
-            self._refusals.log(endpoint.id, verified.reason, now)
-            return UNAUTHORIZED
-        if verified.reply is not None:
-            return replied(verified.reply)
-        if known.rate is not None and (wait := known.rate.take(now)):
-            return too_many(wait)
         request = Request(hide(delivery.headers, verified), delivery.body)
         key = uuid7() if verified.key is None else verified.key
         at = known.runtime.clock.time_ns()
@@ -223,8 +234,7 @@ class Reception:
         return accepted(result)
 
     def _take_unverified(self, known: Known, delivery: Delivery) -> Taking:
-        now = known.runtime.clock.monotonic()
-        if known.rate is not None and (wait := known.rate.take(now)):
+        if wait := _count(known):
             return too_many(wait)
         result = yield from self._quarantine.push(known.endpoint, delivery)
         return taken(result.callback.id)
@@ -298,7 +308,7 @@ def _look(headers: HeaderPairs) -> tuple[bytes | None, bytes | None]:
     return declared, content_type
 
 
-def _refusal(known: Known, content_type: bytes | None, now: float) -> Answer | None:
+def _refusal(known: Known, content_type: bytes | None) -> Answer | None:
     """Why nothing is taken, whatever the body is."""
     intake = known.endpoint.intake
     if not intake.enabled:
@@ -307,10 +317,22 @@ def _refusal(known: Known, content_type: bytes | None, now: float) -> Answer | N
         kind = b"" if content_type is None else content_type.partition(b";")[0].strip().lower()
         if kind.decode("latin-1") not in intake.content_types:
             return WRONG_TYPE
-    if known.rate is not None and (wait := known.rate.wait(now)):
+    rate = known.rate
+    if rate is not None and (wait := rate.wait(known.runtime.clock.monotonic())):
         # It is counted only when it has verified: strangers must not use up what is others'.
         return too_many(wait)
     return None
+
+
+def _count(known: Known) -> float:
+    """Count a request that is about to be taken; seconds to wait if it is beyond the rate."""
+    rate = known.rate
+    return 0.0 if rate is None else rate.take(known.runtime.clock.monotonic())
+
+
+def _asks(verified: Verified | Refused) -> bool:
+    """Whether the sender only asks whether we are there: that cannot be answered later."""
+    return isinstance(verified, Verified) and verified.reply is not None
 
 
 def _verify(known: Known, delivery: Delivery) -> Verified | Refused:
@@ -320,5 +342,5 @@ def _verify(known: Known, delivery: Delivery) -> Verified | Refused:
         return endpoint.intake.scheme.verify(delivery, secrets, now / 1e9)
     except Exception as error:
         # A scheme never raises; should one do, it has not verified anything.
-        log_failure("receiver.scheme_failed", endpoint.id, error)
+        log_failure("receiver.scheme_failed", endpoint.id, error.with_traceback(None))
         return Refused("the scheme failed")

@@ -186,6 +186,13 @@ def test_its_rate_bounds_what_is_taken_unverified() -> None:
         assert [send(receiver, forged("a")).status for _ in range(2)] == [200, 429]
 
 
+def test_a_sender_that_asks_whether_we_are_there_is_told_at_once() -> None:
+    """It would not ask again."""
+    with Tester(endpoints=[orders(verify="later")]) as tester:
+        answer = send(wsgi(tester.app), {"X-Hello": "7"})
+        assert (answer.status, answer.json) == (200, {"hello": 7})
+
+
 def test_two_receivers_of_one_application_verify_once() -> None:
     """Each finds that there is a handler already, or makes it."""
     with Tester(endpoints=[orders(verify="later")]) as tester:

@@ -198,6 +198,21 @@ class TestSecrets:
             tester.app.endpoints.update(orders()).get()
             assert send(receiver, {}).status == 401
 
+    def test_what_changes_while_the_body_comes_holds(self) -> None:
+        """A body may take its time; whether it is taken is decided when it is there."""
+
+        class Body:
+            def read(self, size: int) -> bytes:
+                if tester.app.endpoints.find("orders").get().intake.enabled:  # type: ignore[union-attr]
+                    tester.app.endpoints.update(orders(enabled=False)).get()
+                    return b"{}"
+                return b""
+
+        with Tester(endpoints=[orders()]) as tester:
+            receiver = wsgi(tester.app)
+            assert send(receiver, more={"wsgi.input": Body()}).status == 410
+            assert tester.received("orders") == []
+
     def test_what_others_change_is_read_after_a_second(self) -> None:
         """Until then one reading serves all requests."""
         backend = MemoryBackend()
