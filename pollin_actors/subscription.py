@@ -169,14 +169,19 @@ class Subscription:
         message = MoveCursor(source.endpoint_id, self._cursor, position, expect, pushes)
         # The next commit comes after this one, whether or not that is waited for.
         source.stored = position
+        source.under_way += 1
         reply: ReplyFuture[tuple[PushResult, ...]] = mailbox.ask(message, timeout)
 
         def settled(answer: ReplyFuture[Any]) -> None:
             try:
                 answer.get(timeout=0)
             except Exception:
-                if source.stored == position:
-                    source.stored = expect  # it has not moved
+                pass  # it has not moved, and those that are under way after it will not
+            else:
+                source.confirmed = max(source.confirmed, position)
+            source.under_way -= 1
+            if not source.under_way:
+                source.stored = source.confirmed
 
         reply.add_done_callback(settled)
         return reply
@@ -220,7 +225,7 @@ class Subscription:
             for source in self._sources.values():
                 message = FindCursor(source.endpoint_id, self._cursor)
                 found = yield from self._ask(source.endpoint_id, message)
-                source.read = source.position = source.stored = found
+                source.read = source.position = source.stored = source.confirmed = found
         self._begun = True
 
     def _read(self) -> Steps[bool]:
@@ -260,14 +265,24 @@ class Subscription:
 class _Source:
     """One endpoint: how far it was read, and how much of that was yielded."""
 
-    __slots__ = ("endpoint_id", "position", "read", "records", "stored")
+    __slots__ = (
+        "confirmed",
+        "endpoint_id",
+        "position",
+        "read",
+        "records",
+        "stored",
+        "under_way",
+    )
 
     def __init__(self, endpoint_id: str, after: int) -> None:
         self.endpoint_id = endpoint_id
         self.records: deque[Record] = deque()
         self.read = self.position = after
-        # Where the cursor is, as far as we know.
-        self.stored = after
+        # Where the cursor was last known to be, and where it will be once all that is under way
+        # has been answered.
+        self.confirmed = self.stored = after
+        self.under_way = 0
 
     def take(self, page: RecordPage) -> None:
         self.read = page.cursor

@@ -27,8 +27,9 @@ from pollin_actors import (
 )
 from pollin_actors.backends.memory import MemoryBackend
 from pollin_actors.backends.sqlite import SqliteBackend
-from pollin_actors.messages import FindCursor, HistoryPage, Push
+from pollin_actors.messages import FindCursor, HistoryPage, MoveCursor, Push
 from pollin_actors.otp import Actor, ChildSpec, Simulation, WouldBlock
+from pollin_actors.testing import FaultyBackend, Tester
 from tests.test_facade_claims import Late
 
 SECONDS = 10.0
@@ -377,6 +378,28 @@ def test_the_cursors_of_several_endpoints_move_each_by_itself(app: Application) 
         assert app.callbacks.cursor(id, "billing").get() == subscription.positions[id]
     with pytest.raises(InvalidValue, match="pushes"):
         subscription.commit([Callback.new(b"y")]).get()
+
+
+def test_after_commits_that_failed_the_next_one_succeeds() -> None:
+    """Of two that nobody waited for the first fails, and so the second has nothing to go on from:
+    neither has moved the cursor, and the third moves it from where it was."""
+    backend = FaultyBackend(MemoryBackend())
+    with Tester(endpoints=endpoints("a"), backend=backend) as tester:
+        push(tester.app, "a", "1", "2", "3")
+        records = tester.app.callbacks.subscribe("a", cursor="c", follow=False)
+        next(records)
+        backend.fail(MoveCursor)
+        backend.delay(MoveCursor, seconds=1.0, times=2)
+        first = records.commit()
+        next(records)
+        second = records.commit()
+        tester.advance(2.0)
+        with pytest.raises(BackendUnavailable):
+            first.get()
+        with pytest.raises(CursorConflict):
+            second.get()
+        assert records.commit().get() == ()
+        assert tester.app.callbacks.cursor("a", "c").get() == records.positions["a"]
 
 
 def test_a_commit_without_a_cursor_is_refused(app: Application) -> None:
