@@ -55,7 +55,7 @@ RANKS = {
 FOUNDATION = "otp"
 
 THIRD_PARTY = {"pykka", "structlog"}
-OPTIONAL = {"cli": {"uvicorn"}}
+OPTIONAL = {"cli": {"uvicorn"}, "signatures": {"cryptography"}}
 # Who imports this one has what it imports.
 PLUGINS = {"pollin_actors.testing.plugin": {"pytest"}}
 

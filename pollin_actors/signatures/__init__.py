@@ -1,31 +1,69 @@
-"""Signature schemes: whether a webhook was sent by somebody who knows the secret."""
+"""Signature schemes: whether a webhook was sent by somebody who knows the secret.
+
+Each works by itself, without a server::
+
+    scheme = parse_scheme("github")
+    outcome = scheme.verify(Delivery(headers, body), [Secret("…")], time.time())
+"""
 
 from __future__ import annotations
 
+from pollin_actors.checking import describe
 from pollin_actors.errors import InvalidValue
+from pollin_actors.signatures.generic import Hmac
+from pollin_actors.signatures.github import GitHub
 from pollin_actors.signatures.interface import Delivery, Refused, Scheme, Verified
+from pollin_actors.signatures.options import read_options
 from pollin_actors.signatures.shared import SharedSecret, Unsigned
+from pollin_actors.signatures.shopify import Shopify
+from pollin_actors.signatures.slack import Slack
+from pollin_actors.signatures.standard import StandardWebhooks
+from pollin_actors.signatures.stripe import Stripe
+from pollin_actors.signatures.twilio import Twilio
 
 __all__ = [
     "Delivery",
+    "GitHub",
+    "Hmac",
     "Refused",
     "Scheme",
     "SharedSecret",
+    "Shopify",
+    "Slack",
+    "StandardWebhooks",
+    "Stripe",
+    "Twilio",
     "Unsigned",
     "Verified",
     "parse_scheme",
 ]
 
-_SCHEMES: dict[str, type[Scheme]] = {kind.name: kind for kind in (SharedSecret, Unsigned)}
+_KINDS: tuple[type[Scheme], ...] = (
+    GitHub,
+    Hmac,
+    SharedSecret,
+    Shopify,
+    Slack,
+    StandardWebhooks,
+    Stripe,
+    Twilio,
+    Unsigned,
+)
+_SCHEMES = {kind.name: kind for kind in _KINDS}
 
 
 def parse_scheme(text: str) -> Scheme:
-    """The scheme that ``Scheme.text`` has written.
+    """The scheme that ``Scheme.text`` has written: ``github``, or ``slack?tolerance=60``.
 
     Raises:
-        InvalidValue: there is no such scheme, or an option has a value that it cannot have.
+        InvalidValue: there is no such scheme or option, or an option has a value that it cannot
+            have; the error names it.
+        MissingExtra: the scheme needs a package that is not installed.
     """
-    kind = _SCHEMES.get(text)
+    if not isinstance(text, str):
+        raise InvalidValue("scheme", "a str", f"a {type(text).__name__}")
+    name, _, options = text.partition("?")
+    kind = _SCHEMES.get(name)
     if kind is None:
-        raise InvalidValue("scheme", f"one of {', '.join(sorted(_SCHEMES))}", repr(text)[:80])
-    return kind()
+        raise InvalidValue("scheme", f"one of {', '.join(sorted(_SCHEMES))}", describe(name))
+    return kind(**read_options(kind, options))

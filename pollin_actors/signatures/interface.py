@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from pollin_actors.secret import Secret
+from pollin_actors.signatures.options import write
 
 __all__ = ["Delivery", "HeaderPairs", "Refused", "Scheme", "Verified", "headers_of"]
 
@@ -100,7 +101,7 @@ class Scheme:
 
     def text(self) -> str:
         """The scheme as one line: its name, and those of its options that are not as by default."""
-        raise NotImplementedError
+        return write(self)
 
 
 def headers_of(headers: Iterable[tuple[bytes, bytes]], *names: bytes) -> dict[bytes, bytes] | None:

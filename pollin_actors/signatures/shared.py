@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pollin_actors.secret import Secret
-from pollin_actors.signatures.interface import Delivery, Refused, Scheme, Verified
+from pollin_actors.signatures.common import missing, read_header_name, repeated
+from pollin_actors.signatures.interface import Delivery, Refused, Scheme, Verified, headers_of
 
 __all__ = ["SharedSecret", "Unsigned"]
 
@@ -21,13 +22,25 @@ class SharedSecret(Scheme):
 
     It is looked for in ``X-Pollin-Secret`` and, if there is no such header, in
     ``Authorization: Bearer``.
+
+    Arguments:
+        header: the one header to look in instead, such as ``X-Gitlab-Token``.
+
+    Raises:
+        InvalidValue: this is no name of a header.
     """
 
     name: ClassVar[str] = "secret"
+    header: str = ""
+
+    def __post_init__(self) -> None:
+        read_header_name("SharedSecret.header", self.header, optional=True)
 
     def verify(
         self, delivery: Delivery, secrets: Sequence[Secret], now: float
     ) -> Verified | Refused:
+        if self.header:
+            return self._verify_header(delivery, secrets)
         token = bearer = None
         carriers = []
         for name, value in delivery.headers:
@@ -45,18 +58,30 @@ class SharedSecret(Scheme):
         token = bearer if token is None else token
         if not token:
             return _MISSING
-        for secret in secrets:
-            if secret.matches(token):
-                return Verified(secret=secret, hidden=tuple(carriers))
-        return _WRONG
+        return _shown(token, secrets, tuple(carriers))
+
+    def _verify_header(self, delivery: Delivery, secrets: Sequence[Secret]) -> Verified | Refused:
+        name = self.header.lower().encode()
+        headers = headers_of(delivery.headers, name)
+        if headers is None:
+            return repeated(f"the header {self.header}")
+        token = headers.get(name, b"").strip()
+        return _shown(token, secrets, (name,)) if token else missing(self.header)
 
     def sign(
         self, body: bytes, secret: Secret, now: float, *, id: str | None = None, query: bytes = b""
     ) -> list[tuple[str, str]]:
-        return [("X-Pollin-Secret", secret.reveal())]
+        return [(self.header or "X-Pollin-Secret", secret.reveal())]
 
-    def text(self) -> str:
-        return self.name
+
+def _shown(
+    token: bytes, secrets: Sequence[Secret], hidden: tuple[bytes, ...]
+) -> Verified | Refused:
+    found = None
+    for secret in secrets:
+        if secret.matches(token) and found is None:
+            found = secret
+    return _WRONG if found is None else Verified(None, None, found, hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +99,3 @@ class Unsigned(Scheme):
         self, body: bytes, secret: Secret, now: float, *, id: str | None = None, query: bytes = b""
     ) -> list[tuple[str, str]]:
         return []
-
-    def text(self) -> str:
-        return self.name
