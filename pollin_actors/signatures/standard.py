@@ -51,7 +51,9 @@ _REPEATED = repeated("webhook-id", "webhook-timestamp", "webhook-signature")
 _MISSING_ID = missing("webhook-id")
 _MISSING_TIME = missing("webhook-timestamp")
 _MISSING_SIGNATURE = missing("webhook-signature")
-_TOO_MANY = Refused(f"there are more than {MAX_SIGNATURES} signatures")
+_TOO_MANY = Refused(
+    f"the header webhook-signature is too long, or has more than {MAX_SIGNATURES} signatures"
+)
 # With one in it, the same signature would fit another id, another time and another body.
 _DOTTED = Refused("the webhook-id has a full stop in it, which Standard Webhooks forbids")
 _OTHERS = Refused("there is no signature of a version that is verified here")
@@ -194,6 +196,7 @@ def _key_of(secret: Secret) -> bytes:
 
 
 def _decoded(text: str) -> bytes:
+    """What a text is the base64 of, with or without padding; nothing if it is that of none."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
@@ -212,7 +215,9 @@ def _read_keys(value: object) -> tuple[str, ...]:
         # What came is not shown: it may be a secret in the wrong place.
         if not isinstance(key, str) or not key.startswith(_PUBLIC):
             raise InvalidValue(name, expected, "something else")
-        if len(_decoded(key.removeprefix(_PUBLIC))) != 32:
+        raw = _decoded(key.removeprefix(_PUBLIC))
+        # Encoded again: the last character has bits that decoding drops.
+        if len(raw) != 32 or _PUBLIC + base64.b64encode(raw).decode() != key:
             raise InvalidValue(name, expected, f"{_PUBLIC} and something else")
         _public_key(key)
     return keys

@@ -32,7 +32,9 @@ _REPEATED = repeated("the header Stripe-Signature")
 _MISSING = missing("Stripe-Signature")
 _NO_TIME = Refused("the header Stripe-Signature has not exactly one t=")
 _NO_SIGNATURE = Refused("the header Stripe-Signature has no v1=")
-_TOO_MANY = Refused(f"the header Stripe-Signature has more than {MAX_SIGNATURES} parts")
+_TOO_MANY = Refused(
+    f"the header Stripe-Signature is too long, or has more than {MAX_SIGNATURES} signatures"
+)
 
 
 @dataclass(frozen=True, slots=True)
