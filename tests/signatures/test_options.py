@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pollin_actors.errors import InvalidValue
@@ -81,6 +81,7 @@ schemes: st.SearchStrategy[Scheme] = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(schemes)
 def test_a_scheme_is_read_back_from_its_text(scheme: Scheme) -> None:
     """Equal, with all its options, out of one printable line; also by way of an Intake."""
@@ -91,6 +92,7 @@ def test_a_scheme_is_read_back_from_its_text(scheme: Scheme) -> None:
     assert Intake.from_fields(Intake(scheme=scheme).as_fields()).scheme == scheme
 
 
+@settings(deadline=None)
 @given(schemes, st.sampled_from([b"", b"a=1&b=2", b"a=%00&b="]), st.floats(0, 9e9), st.booleans())
 def test_what_is_signed_verifies(scheme: Scheme, body: bytes, now: float, named: bool) -> None:
     """Whatever the options are: until the tolerance is over, and with the same key each time."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import standardwebhooks.webhooks as reference
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pollin_actors.secret import Secret
@@ -57,6 +57,7 @@ def we_accept(secret: str, headers: dict[str, str], body: str) -> bool:
     return isinstance(outcome, Verified)
 
 
+@settings(deadline=None)
 @given(keys, ids, texts)
 def test_what_they_sign_we_sign_the_same(key: bytes, id: str, body: str) -> None:
     """The signature is the same text."""
@@ -67,6 +68,7 @@ def test_what_they_sign_we_sign_the_same(key: bytes, id: str, body: str) -> None
     assert ours["webhook-signature"] == theirs
 
 
+@settings(deadline=None)
 @given(keys, keys, ids, texts, st.integers(-400, 400), st.booleans())
 def test_what_they_accept_we_accept_and_nothing_else(
     key: bytes, other: bytes, id: str, body: str, away: int, mine: bool
@@ -80,6 +82,7 @@ def test_what_they_accept_we_accept_and_nothing_else(
     assert we_accept(known, headers, body) == wanted
 
 
+@settings(deadline=None)
 @given(keys, ids, texts, texts)
 def test_neither_accepts_another_body(key: bytes, id: str, body: str, other: str) -> None:
     """It is signed by its bytes."""

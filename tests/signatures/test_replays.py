@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import json
 
 import pytest
@@ -148,6 +150,23 @@ def test_a_signed_id_is_the_key_also_of_a_later_attempt(
     for now in (NOW, NOW + 10_000):
         outcome = verify(scheme, delivered(scheme, body, id, now), now)
         assert (outcome.key, outcome.fence) == ("one", None)
+
+
+@pytest.mark.parametrize("id", [b"x" * 501, b"\xff", b"a\0b"])
+def test_a_signed_id_that_is_no_key_is_replaced_by_its_digest(id: bytes) -> None:
+    """It still names the event, whatever is sent with it, and again at another time."""
+    key = base64.b64decode(STANDARD.secret.removeprefix("whsec_"))
+    for now in (NOW, NOW + 1000):
+        material = b"%b.%d.{}" % (id, now)
+        signed = base64.b64encode(hmac.digest(key, material, "sha256"))
+        headers = [(b"webhook-id", id), (b"webhook-timestamp", b"%d" % now)]
+        came = Delivery([*headers, (b"webhook-signature", b"v1," + signed)], b"{}")
+        outcome = accepted(STANDARD.scheme.verify(came, [Secret(STANDARD.secret)], now))
+        assert (outcome.key, outcome.fence) == (digest(id), None)
+    scheme = Hmac(signed="{id}.{body}", id_header="X-Id")
+    value = hmac.new(SECRET.encode(), id + b".{}", "sha256").hexdigest().encode()
+    outcome = verify(scheme, Delivery([(b"x-id", id), (b"x-signature", value)], b"{}"))
+    assert (outcome.key, outcome.fence) == (digest(id), None)
 
 
 @pytest.mark.parametrize("value", [None, 5, True, ["a"], {"a": 1}, "", "x" * 501, "a\0b", "\ud800"])
@@ -338,5 +357,6 @@ def test_the_old_headers_of_standard_webhooks_name_the_same_event() -> None:
     came = delivered(scheme, b"{}", "msg_1", secret=secret)
     old = [(name.replace(b"webhook", b"svix"), value) for name, value in came.headers]
     both = came._replace(headers=[*came.headers, (b"svix-id", b"other"), (b"svix-signature", b"x")])
-    for one in (came, came._replace(headers=old), both):
+    only_id = came._replace(headers=[*old, (b"webhook-id", b"other")])
+    for one in (came, came._replace(headers=old), both, only_id):
         assert accepted(scheme.verify(one, [secret], NOW)).key == "msg_1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import sys
 
 import pytest
@@ -164,6 +165,11 @@ def test_a_secret_of_another_form_never_verifies() -> None:
         refused(vector.verify(vector.delivery(), text))
         with pytest.raises(InvalidValue):
             vector.scheme.sign(b"", Secret(text), NOW)
+        for key in (b"", text.encode(), b"\xfb" * 2):
+            signed = base64.b64encode(hmac.digest(key, b"a.1614265330.", "sha256"))
+            headers = [(b"webhook-signature", b"v1," + signed), (b"webhook-id", b"a")]
+            came = Delivery([*headers, (b"webhook-timestamp", b"1614265330")], b"")
+            refused(vector.verify(came, text))
 
 
 def test_with_public_keys_the_symmetric_secret_still_verifies() -> None:

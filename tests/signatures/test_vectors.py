@@ -84,6 +84,18 @@ def test_no_other_signed_header_is_accepted(vector: Vector) -> None:
             assert isinstance(vector.verify(came._replace(headers=headers)), Refused), other
 
 
+@each
+def test_no_part_of_a_signed_header_is_accepted(vector: Vector) -> None:
+    """Nor any that is longer: all of it is compared."""
+    came = vector.delivery()
+    for at, (name, value) in enumerate(vector.signed.items()):
+        parts = [value[:end] for end in range(len(value))]
+        for other in (*parts, value[1:], f"{value}a", f"a{value}"):
+            headers = list(came.headers)
+            headers[at] = (name.encode(), other.encode())
+            refused(vector.verify(came._replace(headers=headers)))
+
+
 @pytest.mark.parametrize(
     "vector", [it for it in VECTORS if it.name != "standard-v1a"], ids=lambda vector: vector.name
 )
