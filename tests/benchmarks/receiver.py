@@ -33,7 +33,7 @@ from pollin_actors.web import asgi
 
 CONNECTIONS = 64
 SECRET = Secret("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
-SCHEME = "secret"
+SCHEME = "standard"
 BODY = b'{"type": "order.created", "data": "' + b"x" * 960 + b'"}'
 
 
