@@ -56,7 +56,7 @@ def admin(
     try:
         from pollin_actors.web.admin_api.service import build
     except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "anyio"):
+        if (error.name or "").partition(".")[0] not in ("starlette", "anyio"):
             raise
         raise MissingExtra("starlette", "server") from None
     return build(app, tokens, timeout)

@@ -165,7 +165,8 @@ _WITH_DEFAULTS = {
 }
 
 NEW_ENDPOINT = object_of({"id": ENDPOINT_ID, "secret": SECRET, **_WITH_DEFAULTS})
-WHOLE_ENDPOINT = object_of({"secret": SECRET, **_WITH_DEFAULTS})
+# Phases at least: that nothing is given is more likely a mistake.
+WHOLE_ENDPOINT = object_of({"secret": SECRET, **_WITH_DEFAULTS}, "phases")
 CHANGED_ENDPOINT = object_of({"secret": SECRET, **_SETTINGS})
 ROTATION = object_of({"secret": SECRET, "overlap": _seconds(86_400.0, description="seconds")})
 
