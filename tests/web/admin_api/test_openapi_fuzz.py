@@ -33,6 +33,7 @@ def config(mode: str) -> SchemathesisConfig:
 
 
 INBOX = Application()
+INBOX.add_handler(lambda callback: None, "handled", name="h")
 API = admin(INBOX, token=TOKEN)
 
 
@@ -66,6 +67,9 @@ def inbox() -> Iterator[Application]:
             INBOX.endpoints.delete(endpoint.id).get()
 
 
+THERE = {"key": "2", "phase": "done", "expect": "done", "then": "done", "dead_letter": "done"}
+
+
 def without_waiting(case: Any) -> None:
     if isinstance(case.body, dict) and "wait" in case.body and "lease" in case.body:
         del case.body["wait"]
@@ -80,10 +84,13 @@ def test_whatever_comes_is_answered_as_the_document_says(case: Any) -> None:
 
 @meant.parametrize()
 def test_requests_for_what_is_there_are_answered_as_the_document_says(case: Any) -> None:
-    """The same for an endpoint and callbacks that exist."""
+    """The same for an endpoint, callbacks, phases and a handler that exist."""
+    if case.operation.path.startswith("/handler"):
+        case.query["name"] = "h"
     if "endpoint_id" in case.path_parameters:
         case.path_parameters["endpoint_id"] = "orders"
-    if "key" in case.query:
-        case.query["key"] = "2"
+    for given in (case.query, case.body):
+        if isinstance(given, dict):
+            given.update({name: THERE[name] for name in THERE if isinstance(given.get(name), str)})
     without_waiting(case)
     case.call_and_validate()
