@@ -14,6 +14,7 @@ from pollin_actors.web.admin_api.openapi import document
 from pollin_actors.web.admin_api.schemas import COMPONENTS
 from pollin_actors.web.admin_api.service import OPERATIONS
 from pollin_actors.web.admin_api.validation import accept
+from tests.examples.programs import ROOT
 from tests.web.admin_api.api import Api
 
 
@@ -28,6 +29,19 @@ def test_it_is_served(memory: Application) -> None:
     for name in COMPONENTS:
         assert f"#/components/schemas/{name}" in text
     assert text.count("$ref") == sum(text.count(f'schemas/{name}"') for name in COMPONENTS)
+
+
+def test_the_guide_lists_every_route() -> None:
+    """With all parameters and fields."""
+    guide = (ROOT / "examples" / "admin.md").read_text(encoding="utf-8")
+    for operation in OPERATIONS:
+        [row] = [
+            line
+            for line in guide.splitlines()
+            if line.startswith(f"| `{operation.method} {operation.path}` |")
+        ]
+        for name in (*operation.query, *(operation.body or {}).get("properties", ())):
+            assert f"`{name}`" in row, operation.id
 
 
 def test_every_route_that_it_lists_is_there(memory: Application) -> None:
