@@ -16,6 +16,7 @@ from pollin_actors.web.admin_api.views import (
     callback_view,
     callbacks_reply,
     push_view,
+    weight,
 )
 
 __all__ = ["OPERATIONS"]
@@ -41,7 +42,7 @@ async def push(call: Call) -> Reply:
     callback = callback_of(call.body)
     result = await call.app.callbacks.push(call.endpoint_id, callback, timeout=call.timeout)
     status = 201 if result.outcome is Outcome.QUEUED else 200
-    return Reply(lambda: push_view(result), status, result.callback.size)
+    return Reply(lambda: push_view(result), status, weight([result.callback]))
 
 
 async def take(call: Call) -> Reply:
@@ -87,7 +88,7 @@ async def fetch(call: Call) -> Reply:
     )
     if found is None:
         raise CallbackNotFound(call.endpoint_id, key)
-    return Reply(lambda: callback_view(found), size=found.size)
+    return Reply(lambda: callback_view(found), size=weight([found]))
 
 
 async def count(call: Call) -> dict[str, Any]:
@@ -112,7 +113,7 @@ async def move(call: Call) -> Reply:
         expect=call.body.get("expect"),
         timeout=call.timeout,
     )
-    return Reply(lambda: callback_view(moved), size=moved.size)
+    return Reply(lambda: callback_view(moved), size=weight([moved]))
 
 
 def _slice(call: Call) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pollin_actors.web.admin_api import schemas as s
 from pollin_actors.web.admin_api.schemas import array, object_of, ref
 from pollin_actors.web.admin_api.table import Call, Operation, Reply, until_gone
 from pollin_actors.web.admin_api.validation import Schema
-from pollin_actors.web.admin_api.views import claim_view
+from pollin_actors.web.admin_api.views import claim_view, weight
 
 __all__ = ["OPERATIONS"]
 
@@ -30,7 +30,7 @@ async def claim(call: Call) -> Reply:
     )
     # Who leaves while waiting gets nothing: what is claimed for nobody is given back.
     claims: list[Claim] = await (until_gone(call, reply) if body["wait"] else reply)
-    size = sum(claim.callback.size for claim in claims)
+    size = weight(claim.callback for claim in claims)
     return Reply(lambda: {"claims": [claim_view(claim) for claim in claims]}, size=size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from typing import Any
 
 from pollin_actors.errors import EndpointNotFound
@@ -18,17 +19,23 @@ __all__ = ["OPERATIONS"]
 _ONE = "/endpoints/{endpoint_id}"
 
 
-async def index(call: Call) -> dict[str, Any]:
-    endpoints = await call.app.endpoints.index(timeout=call.timeout)
-    # By an order of their own, so that pages fit together whatever is created meanwhile.
-    ordered = sorted((endpoint.created_at, endpoint.id, endpoint) for endpoint in endpoints)
+async def index(call: Call) -> Reply:
     cursor, limit = call.query.get("cursor"), call.query["limit"]
-    if cursor is not None:
-        place = tuple(read_cursor(cursor, "endpoints", int, str))
-        ordered = [item for item in ordered if item[:2] > place]
-    page = ordered[:limit]
-    following = write_cursor("endpoints", *page[-1][:2]) if len(ordered) > limit else None
-    return {"endpoints": [endpoint_view(item[2]) for item in page], "next": following}
+    after = () if cursor is None else tuple(read_cursor(cursor, "endpoints", int, str))
+    endpoints = await call.app.endpoints.index(timeout=call.timeout)
+
+    def make() -> dict[str, Any]:
+        # By an order of their own, so that pages fit together whatever is created meanwhile.
+        left = [endpoint for endpoint in endpoints if _place(endpoint) > after]
+        page = nsmallest(limit, left, key=_place)
+        following = write_cursor("endpoints", *_place(page[-1])) if len(left) > limit else None
+        return {"endpoints": [endpoint_view(endpoint) for endpoint in page], "next": following}
+
+    return Reply(make, size=len(endpoints) * 512)
+
+
+def _place(endpoint: Endpoint) -> tuple[Any, ...]:
+    return (endpoint.created_at, endpoint.id)
 
 
 async def find(call: Call) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pollin_actors.web.admin_api.views import (
     callbacks_reply,
     push_view,
     record_view,
+    weight,
 )
 
 __all__ = ["OPERATIONS"]
@@ -98,7 +99,7 @@ async def move_cursor(call: Call) -> Reply:
         pushed = [push_view(result) for result in results]
         return {"name": name, "position": position, "pushed": pushed}
 
-    return Reply(make, size=sum(result.callback.size for result in results))
+    return Reply(make, size=weight(result.callback for result in results))
 
 
 async def replay(call: Call) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ _BUSY = Kind(503, "busy", "Others load dumps already")
 _TOO_LONG = Kind(413, "too-large", "A line is too long")
 _TOO_SLOW = Kind(408, "too-slow", "The request came too slowly")
 
-_loading = [0]
+_places = threading.BoundedSemaphore(MAX_LOADS)
 
 
 async def dump(call: Call) -> Lines:
@@ -37,9 +38,8 @@ async def dump(call: Call) -> Lines:
 
 
 async def load(call: Call) -> dict[str, Any]:
-    if _loading[0] >= MAX_LOADS:
+    if not _places.acquire(blocking=False):
         raise Problem(_BUSY, f"expected at most {MAX_LOADS} dumps to be loaded at once: try later")
-    _loading[0] += 1
     try:
         limit = 6 * call.app.settings.max_bytes + PIECE
         lines = _Lines(call.chunks, limit)
@@ -49,7 +49,7 @@ async def load(call: Call) -> dict[str, Any]:
             lambda: transfer.load(call.app, lines, timeout=call.timeout), limiter=own
         )
     finally:
-        _loading[0] -= 1
+        _places.release()
     return loaded._asdict()
 
 

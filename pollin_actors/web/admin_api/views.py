@@ -15,7 +15,7 @@ from pollin_actors.intake import Intake
 from pollin_actors.records import Claim, Record
 from pollin_actors.resources import Callback, Endpoint, PushResult, Request
 from pollin_actors.web.admin_api.strict_json import render
-from pollin_actors.web.admin_api.table import Reply
+from pollin_actors.web.admin_api.table import THREAD_FROM, Reply
 
 __all__ = [
     "callback_of",
@@ -27,9 +27,11 @@ __all__ = [
     "intake_of",
     "push_view",
     "record_view",
+    "weight",
 ]
 
 MASK = "**********"
+_OVERHEAD = 512
 
 # Names of headers whose values somebody could use, or that were made with a secret.
 _CREDENTIAL = re.compile(
@@ -154,7 +156,17 @@ def callbacks_reply(callbacks: Iterable[Callback], **more: Any) -> Reply:
     def make() -> dict[str, Any]:
         return {"callbacks": [callback_view(callback) for callback in found], **more}
 
-    return Reply(make, size=sum(callback.size for callback in found))
+    return Reply(make, size=weight(found))
+
+
+def weight(callbacks: Iterable[Callback]) -> int:
+    """About how many bytes it takes to show callbacks."""
+    return sum(_OVERHEAD + (callback.size or _unknown(callback)) for callback in callbacks)
+
+
+def _unknown(callback: Callback) -> int:
+    """Values that are no requests have no size: any may be a large one."""
+    return 0 if isinstance(callback.request, Request | None) else THREAD_FROM
 
 
 def push_view(result: PushResult) -> dict[str, Any]:

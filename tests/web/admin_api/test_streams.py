@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import threading
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -161,8 +162,10 @@ def test_who_leaves_ends_the_dump(memory: Application) -> None:
         assert b'"end"' not in b"".join(message.get("body", b"") for message in sent)
 
 
-def test_who_leaves_ends_the_load(memory: Application) -> None:
+def test_who_leaves_ends_the_load(memory: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came before is loaded, and its place is free again."""
+    places = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(stream_operations, "_places", places)
     fill(memory, 3, b"{}")
     dumped = Api(memory).request("GET", "//dump").content
     with Application() as other:
@@ -173,12 +176,12 @@ def test_who_leaves_ends_the_load(memory: Application) -> None:
         asyncio.run(service(sent.scope, sent.receive, sent.send))
         assert sent.sent == []
         assert other.callbacks.count("orders").get() == 3
-    assert stream_operations._loading == [0]
+    assert places.acquire(blocking=False)
 
 
 def test_not_too_many_loads_at_once(memory: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes a thread: whoever comes on top is told to come again."""
-    monkeypatch.setattr(stream_operations, "MAX_LOADS", 1)
+    monkeypatch.setattr(stream_operations, "_places", threading.BoundedSemaphore(1))
     service = Api(memory).service
 
     async def main() -> None:
