@@ -55,9 +55,13 @@ RANKS = {
 FOUNDATION = "otp"
 
 THIRD_PARTY = {"pykka", "structlog"}
-OPTIONAL = {"cli": {"uvicorn"}, "signatures": {"cryptography"}}
+OPTIONAL = {"cli": {"uvicorn"}, "signatures": {"cryptography"}, "web": {"starlette"}}
 # Who imports this one has what it imports.
-PLUGINS = {"pollin_actors.testing.plugin": {"pytest"}}
+PLUGINS = {
+    "pollin_actors.testing.plugin": {"pytest"},
+    "pollin_actors.web.admin_api.service": {"anyio", "starlette"},
+    "pollin_actors.web.admin_api.stream_operations": {"anyio"},
+}
 
 TOP_LEVEL = {
     "CHANGELOG.md",
