@@ -6,13 +6,13 @@ from collections import OrderedDict
 from heapq import heappush
 from typing import TYPE_CHECKING, TypeAlias
 
-from pollin_actors.backends.checks import text
+from pollin_actors.backends.checks import rotated, text
 from pollin_actors.backends.id_memory import IdMemory
 from pollin_actors.backends.ordered_index import OrderedIndex
 from pollin_actors.backends.past import Past
 from pollin_actors.backends.places import Places
-from pollin_actors.backends.queue_pushes import push_rarely
-from pollin_actors.backends.queue_rows import Change, Ended, Row, read_terms
+from pollin_actors.backends.queue_pushes import push_again, push_rarely
+from pollin_actors.backends.queue_rows import Change, Ended, Row, may_repeat, read_terms
 from pollin_actors.backends.queue_state import DELETED, OneAtATime, QueueState, Resetting
 from pollin_actors.errors import UnknownPhase, WrongSecret
 from pollin_actors.resources import Callback, Endpoint, Outcome, PushResult
@@ -43,7 +43,7 @@ class CallbackQueue(QueueState):
             self.settle()
         _, callback, secret, trusted = message
         endpoint, ttl_ns, dedup_ns, keep_ns, limited = self.terms
-        if not trusted and not endpoint.secret.matches(secret):
+        if not (trusted or endpoint.secret.matches(secret) or endpoint.accepts(secret, time_ns())):
             raise WrongSecret(endpoint.id)
         phase = callback.phase
         if not phase:
@@ -60,18 +60,21 @@ class CallbackQueue(QueueState):
         key = callback.id
         keys = self.keys
         if key in keys:
-            return _new_tuple(PushResult, (self.rows[keys[key]].callback, _DUPLICATE))
+            known = self.rows[keys[key]]
+            if may_repeat(known):
+                return push_again(self, callback, keys[key], now)
+            return _new_tuple(PushResult, (known.callback, _DUPLICATE))
         ids = self.ids
         if key in ids.recent or ids.older:
             if ids.remembers(key, now):
-                return _new_tuple(PushResult, (message.callback, _DUPLICATE))
+                return push_again(self, message.callback, None, now)
             ids.recent.pop(key, None)
         expires_at = now + ttl_ns if ttl_ns and phase not in endpoint.consumes else None
         until = now + dedup_ns if dedup_ns else None
         # Never given out twice, also after an interrupt: the count only grows.
         number = next(self.positions)
         row: Row = _new_tuple(
-            Row, (callback, expires_at, until, keep_ns, now, phase, None, None, 0)
+            Row, (callback, expires_at, until, keep_ns, now, phase, None, None, 0, 0)
         )
         self.pending = message
         self.rows[number] = row
@@ -123,13 +126,13 @@ class CallbackQueue(QueueState):
     def _take(self, number: int, kind: str, time_ns: Clock) -> Callback:
         rows, places = self.rows, self.places
         row = rows[number]
-        callback, _, _, keep_ns, pushed_at, pushed_phase, before, _, _ = row
+        callback, _, _, keep_ns, pushed_at, pushed_phase, before, _, _, repeats = row
         ended = None
         if keep_ns:
             now = time_ns()
             # As marked() and ended_row() make them, without the calls.
             event = (next(self.positions), number, kind, callback.phase, None, now, "", 0, "")
-            parts = (callback, now + keep_ns, pushed_at, pushed_phase, (event, before))
+            parts = (callback, now + keep_ns, pushed_at, pushed_phase, (event, before), repeats)
             ended = _new_tuple(Ended, parts)
         self.pending = kind
         if ended is not None:
@@ -185,6 +188,12 @@ class CallbackQueue(QueueState):
         self.terms = terms
         self.places.drop_empty()
         return message.endpoint
+
+    def rotate(self, message: messages.RotateSecret, time_ns: Clock) -> Endpoint:
+        self.begin(time_ns)
+        endpoint = rotated(message, self.endpoint, time_ns())
+        self.terms = read_terms(endpoint)
+        return endpoint
 
     def consume(self, message: messages.Consume, time_ns: Clock) -> Endpoint:
         self.begin(time_ns)
