@@ -171,9 +171,9 @@ class Queue:
         if phase not in endpoint.consumes:
             row.expires_at = self.expiry(now)
         self.rows.append(row)
-        self.remembered[callback.id] = until = now + round(endpoint.dedup_for * 1e9)
+        self.remembered[callback.id] = now + round(endpoint.dedup_for * 1e9)
         if callback.fence is not None:
-            self.fences[callback.fence] = until
+            self.fences[callback.fence] = self.remembered[callback.id]
         self.record(row, now, Kind.PUSHED, phase, callback.origin or "")
         self.next_fronts()
         return PushResult(callback, Outcome.QUEUED)

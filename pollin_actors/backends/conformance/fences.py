@@ -60,6 +60,8 @@ def queued_fences_are_duplicates(new_store: NewStore) -> None:
         expect(_push(probe, "c", "f", parent="none", phase="received").callback, moved, "the reply")
         probe.holds("a")
         probe.now += 100 * SECOND
+        if probe.backend.durable:
+            probe.reopen()
         expect(_outcomes(probe, "b f", "a g", "a"), ["duplicate"] * 3, "the outcomes")
         probe.do(Pop("orders", "a"))
         probe.now += 100 * SECOND

@@ -92,11 +92,11 @@ def updates_replace_old_secrets(new_store: NewStore) -> None:
     with Probe(new_store) as probe:
         _rotate(probe, "t", 10)
         old = OldSecret(Secret("u"), probe.now + 2)
-        changed = probe.endpoint.replace(old_secrets=(old,))
+        changed = probe.endpoint.replace(secret="w", old_secrets=(old,))
         expect(probe.do(UpdateEndpoint(changed)), changed, "the reply")
-        _takes(probe, "su")
+        _takes(probe, "uw")
         probe.now += 2
-        _takes(probe, "s")
+        _takes(probe, "w")
 
 
 def rotations_change_nothing_else(new_store: NewStore) -> None:
