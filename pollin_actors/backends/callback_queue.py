@@ -6,13 +6,13 @@ from collections import OrderedDict
 from heapq import heappush
 from typing import TYPE_CHECKING, TypeAlias
 
-from pollin_actors.backends.checks import rotated, text
-from pollin_actors.backends.id_memory import IdMemory
+from pollin_actors.backends.checks import has_only_fence, rotated, text
+from pollin_actors.backends.id_memory import IdMemory, fence_key
 from pollin_actors.backends.ordered_index import OrderedIndex
 from pollin_actors.backends.past import Past
 from pollin_actors.backends.places import Places
-from pollin_actors.backends.queue_pushes import push_again, push_rarely
-from pollin_actors.backends.queue_rows import Change, Ended, Row, may_repeat, read_terms
+from pollin_actors.backends.queue_pushes import like_fence, push_again, push_rarely
+from pollin_actors.backends.queue_rows import Change, Ended, Row, read_terms
 from pollin_actors.backends.queue_state import DELETED, OneAtATime, QueueState, Resetting
 from pollin_actors.errors import UnknownPhase, WrongSecret
 from pollin_actors.resources import Callback, Endpoint, Outcome, PushResult
@@ -28,7 +28,7 @@ __all__ = ["CallbackQueue", "OneAtATime"]
 
 # A named tuple's own constructor takes four times as long.
 _new_tuple = tuple.__new__
-_DUPLICATE, _QUEUED = Outcome.DUPLICATE, Outcome.QUEUED
+_QUEUED = Outcome.QUEUED
 
 
 class CallbackQueue(QueueState):
@@ -55,20 +55,27 @@ class CallbackQueue(QueueState):
         expiries = self.expiries
         if expiries and expiries[0][0] <= now:
             self.expire(now)
-        if limited or callback.attempts or not callback.is_plain:
+        fence = callback.fence
+        if (
+            limited
+            or callback.attempts
+            or not (callback.is_plain or (fence and has_only_fence(callback)))
+        ):
             return push_rarely(self, message.callback, now)
         key = callback.id
         keys = self.keys
         if key in keys:
-            known = self.rows[keys[key]]
-            if may_repeat(known):
-                return push_again(self, callback, keys[key], now)
-            return _new_tuple(PushResult, (known.callback, _DUPLICATE))
+            return push_again(self, callback, keys[key], now)
         ids = self.ids
         if key in ids.recent or ids.older:
             if ids.remembers(key, now):
-                return push_again(self, message.callback, None, now)
+                return push_again(self, message.callback, like_fence(self, fence), now)
             ids.recent.pop(key, None)
+        if fence is not None:
+            known = like_fence(self, fence)
+            if known is not None or ids.remembers(fence_key(fence), now):
+                return push_again(self, message.callback, known, now)
+            ids.recent.pop(fence_key(fence), None)
         expires_at = now + ttl_ns if ttl_ns and phase not in endpoint.consumes else None
         until = now + dedup_ns if dedup_ns else None
         # Never given out twice, also after an interrupt: the count only grows.
@@ -90,6 +97,10 @@ class CallbackQueue(QueueState):
             if until < ids.next_purge:
                 ids.next_purge = until
             ids.recent[key] = until
+            if fence is not None:
+                ids.recent[fence_key(fence)] = until
+        if fence is not None:
+            self.past.add_fence(fence, number)
         if ids.next_purge <= now:
             ids.purge(now)
         if keep_ns:

@@ -11,6 +11,7 @@ from pollin_actors.resources import MAX_DEDUP_FOR_S, MAX_TIME_NS, Callback, Endp
 
 __all__ = [
     "endpoint_of",
+    "has_only_fence",
     "kinds_of",
     "natural",
     "note",
@@ -82,6 +83,17 @@ def rotated(message: Any, endpoint: Endpoint, now: int) -> Endpoint:
 def repeat_reason(callback: Callback, known_id: str) -> str:
     """Return what the record of a duplicate says: nothing, or how else it is the same."""
     return "" if callback.id == known_id else f"another id, same fence: {callback.id}"
+
+
+def has_only_fence(callback: Callback) -> bool:
+    """Return whether a callback has nothing of what few have but, if need be, a fence."""
+    return (
+        callback.parent is None
+        and callback.ordering_key is None
+        and callback.not_before is None
+        and callback.origin is None
+        and callback.root is None
+    )
 
 
 def seconds(message: Any, field: str, *, zero: bool = False) -> int:

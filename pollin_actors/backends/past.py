@@ -117,7 +117,12 @@ class Past:
         if parent is not None:
             self.children.setdefault(parent, {})[number] = None
         if fence is not None:
-            self.fences[fence] = (*self.fences.get(fence, ()), number)
+            self.add_fence(fence, number)
+
+    def add_fence(self, fence: str, number: int) -> None:
+        """Take note of the fence of a row that was pushed."""
+        fences = self.fences
+        fences[fence] = (*fences[fence], number) if fence in fences else (number,)
 
     def changed(self, trail: Trail | None, before: Trail | None) -> None:
         """Take note of what was added to the trail of a row."""

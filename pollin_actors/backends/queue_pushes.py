@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING
 
 from pollin_actors.backends.checks import natural, note, pushes_of
 from pollin_actors.backends.id_memory import fence_key
-from pollin_actors.backends.queue_rows import Change, Ended, Row, may_repeat, repeated
+from pollin_actors.backends.queue_rows import (
+    Change,
+    Ended,
+    Row,
+    may_repeat,
+    repeat_event,
+    repeated_ended,
+    repeated_row,
+)
 from pollin_actors.errors import CallbackNotFound, CursorConflict, Full
+from pollin_actors.records import MAX_REPEATS
 from pollin_actors.resources import Outcome, PushResult
 
 if TYPE_CHECKING:
@@ -19,7 +28,11 @@ if TYPE_CHECKING:
 
     Clock = Callable[[], int]
 
-__all__ = ["find_cursor", "move_cursor", "push_again", "push_rarely"]
+__all__ = ["find_cursor", "like_fence", "move_cursor", "push_again", "push_rarely"]
+
+# A named tuple's own constructor takes four times as long.
+_new_tuple = tuple.__new__
+_DUPLICATE = Outcome.DUPLICATE
 
 
 def push_rarely(queue: QueueState, callback: Callback, now: int) -> PushResult:
@@ -32,10 +45,35 @@ def push_rarely(queue: QueueState, callback: Callback, now: int) -> PushResult:
 
 def push_again(queue: QueueState, callback: Callback, number: int | None, now: int) -> PushResult:
     """Answer the push of a duplicate, and record it. The number is of the row, if it is queued."""
-    plan = _Plan(queue, now)
-    result = plan.repeat(callback, number)
-    plan.commit()
-    return result
+    past = queue.past
+    if number is not None:
+        row = queue.rows[number]
+        if row.repeats < MAX_REPEATS and row.keep_ns:
+            event = repeat_event(row, number, next(queue.positions), callback, now)
+            row = repeated_row(row, event)
+            queue.pending = callback
+            queue.rows[number] = row
+            past.log.append(event)
+            queue.pending = None
+        return _new_tuple(PushResult, (row.callback, _DUPLICATE))
+    number = past.last_like(callback)
+    ended = None if number is None else past.kept[number]
+    if number is not None and ended is not None and ended.repeats < MAX_REPEATS:
+        event = repeat_event(ended, number, next(queue.positions), callback, now)
+        queue.pending = callback
+        past.kept[number] = repeated_ended(ended, event)
+        past.log.append(event)
+        queue.pending = None
+    return _new_tuple(PushResult, (callback, _DUPLICATE))
+
+
+def like_fence(queue: QueueState, fence: str | None) -> int | None:
+    """Return the number of the row that is queued with a fence, if any."""
+    if fence is not None:
+        for number in queue.past.fences.get(fence, ()):
+            if number in queue.rows:
+                return number
+    return None
 
 
 def find_cursor(queue: QueueState, message: messages.FindCursor, time_ns: Clock) -> int:
@@ -93,7 +131,7 @@ class _Plan:
         queue.know(phase)
         known = self._like(callback)
         if known is not None or self._remembers(callback):
-            return self.repeat(callback, known)
+            return self._repeat(callback, known)
         stored = callback if callback.phase else callback.with_phase(phase)
         root = None if callback.parent is None else self._root(callback.parent)
         if root != stored.root:
@@ -120,21 +158,21 @@ class _Plan:
         )
         return PushResult(stored, Outcome.QUEUED)
 
-    def repeat(self, callback: Callback, number: int | None) -> PushResult:
+    def _repeat(self, callback: Callback, number: int | None) -> PushResult:
         """Plan the record of a duplicate of the row of this number, or of what is kept."""
+        positions, past, now = self.queue.positions, self.queue.past, self.now
         if number is not None:
             row = self._row(number)
             if may_repeat(row):
-                position = next(self.queue.positions)
-                self.rows[number] = repeated(row, number, position, callback, self.now)
+                event = repeat_event(row, number, next(positions), callback, now)
+                self.rows[number] = repeated_row(row, event)
             return PushResult(row.callback, Outcome.DUPLICATE)
-        past = self.queue.past
         number = past.last_like(callback)
         if number is not None:
             ended = self.kept.get(number) or past.kept[number]
             if may_repeat(ended):
-                position = next(self.queue.positions)
-                self.kept[number] = repeated(ended, number, position, callback, self.now)
+                event = repeat_event(ended, number, next(positions), callback, now)
+                self.kept[number] = repeated_ended(ended, event)
         return PushResult(callback, Outcome.DUPLICATE)
 
     def commit(self, cursor: tuple[str, int] | None = None) -> None:
@@ -154,9 +192,7 @@ class _Plan:
         number, fence = self._number(callback.id), callback.fence
         if number is not None or fence is None:
             return number
-        rows = self.queue.rows
-        queued = [it for it in self.queue.past.fences.get(fence, ()) if it in rows]
-        return self.fences.get(fence, queued[0] if queued else None)
+        return self.fences.get(fence) or like_fence(self.queue, fence)
 
     def _remembers(self, callback: Callback) -> bool:
         ids, fence = self.queue.ids, callback.fence

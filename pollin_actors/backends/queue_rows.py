@@ -6,7 +6,7 @@ single step, its records with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pollin_actors.backends.checks import repeat_reason
 from pollin_actors.records import MAX_REPEATS
@@ -27,8 +27,13 @@ __all__ = [
     "may_repeat",
     "moved_row",
     "read_terms",
-    "repeated",
+    "repeat_event",
+    "repeated_ended",
+    "repeated_row",
 ]
+
+# A named tuple's own constructor takes four times as long.
+_new_tuple = tuple.__new__
 
 # Position, number of the row, kind, from phase, to phase, at, by, attempt, reason. A plain tuple of
 # plain values, not a Record: it is made often and seldom read, and the garbage collector need not
@@ -88,9 +93,6 @@ class Ended(NamedTuple):
     pushed_phase: str
     trail: Trail | None
     repeats: int
-
-
-Life = TypeVar("Life", Row, Ended)
 
 
 class Terms(NamedTuple):
@@ -181,14 +183,27 @@ def ended_row(row: Row, trail: Trail | None, now: int) -> Ended | None:
     return Ended(row.callback, until, row.pushed_at, row.pushed_phase, trail, row.repeats)
 
 
-def repeated(life: Life, number: int, position: int, callback: Callback, now: int) -> Life:
-    """Return what is queued or kept with one event more: this callback came, and is the same."""
-    phase = life.callback.phase if isinstance(life, Row) else None
-    reason = repeat_reason(callback, life.callback.id)
-    event = (position, number, "repeated", phase, phase, now, "", 0, reason)
-    return life._replace(trail=(event, life.trail), repeats=life.repeats + 1)
-
-
 def may_repeat(life: Row | Ended) -> bool:
     """Say whether it is to have one more record that says that the same came again."""
     return life.repeats < MAX_REPEATS and (not isinstance(life, Row) or life.keep_ns > 0)
+
+
+def repeated_row(row: Row, event: Event) -> Row:
+    """Return the row with one event more: the same came again."""
+    # Half the time of _replace; so for what is kept.
+    parts = (*row[:6], (event, row.trail), row.hold, row.retry_at, row.repeats + 1)
+    return _new_tuple(Row, parts)
+
+
+def repeated_ended(ended: Ended, event: Event) -> Ended:
+    """Return what is kept with one event more: the same came again."""
+    return _new_tuple(Ended, (*ended[:4], (event, ended.trail), ended.repeats + 1))
+
+
+def repeat_event(
+    life: Row | Ended, number: int, position: int, callback: Callback, now: int
+) -> Event:
+    """Return the event that says of what is queued or kept that this came, and is the same."""
+    phase = life.callback.phase if isinstance(life, Row) else None
+    reason = repeat_reason(callback, life.callback.id)
+    return position, number, "repeated", phase, phase, now, "", 0, reason

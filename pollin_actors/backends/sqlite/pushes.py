@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from pollin_actors import messages
-from pollin_actors.backends.checks import repeat_reason
+from pollin_actors.backends.checks import has_only_fence, repeat_reason
 from pollin_actors.backends.sqlite import statements as sql
 from pollin_actors.backends.sqlite.rows import FORGET_EVERY, Rows, Terms, is_text
 from pollin_actors.backends.values import Stored
@@ -36,7 +36,7 @@ class Pushes(Rows):
         row = _row(terms, callback, now)
         limited = terms.endpoint.capacity is not None or terms.endpoint.capacity_bytes is not None
         plain = stored.__class__ is tuple and not limited
-        if plain and _is_simple(callback):
+        if plain and (callback.is_plain or has_only_fence(callback)):
             cursor = self._execute(sql.ADD, row)
             if not cursor.rowcount:
                 return self._duplicate(terms.queue, as_given, now)
@@ -82,7 +82,11 @@ class Pushes(Rows):
             row = _row(terms, callback, now)
             endpoint = terms.endpoint
             limited = endpoint.capacity is not None or endpoint.capacity_bytes is not None
-            simple = stored.__class__ is tuple and not limited and _is_simple(callback)
+            simple = (
+                stored.__class__ is tuple
+                and not limited
+                and (callback.is_plain or has_only_fence(callback))
+            )
             if not simple or row[:2] in ids:
                 break
             ids.add(row[:2])
@@ -239,18 +243,6 @@ class Pushes(Rows):
             if self._execute(sql.FRONT, (terms.queue, callback.phase, key)).fetchone():
                 held, due = 2, None
         return callback.parent, callback.root, callback.origin, key, not_before, held, due
-
-
-def _is_simple(callback: Callback) -> bool:
-    """Whether it is added by the usual statement, with all that it has."""
-    return callback.is_plain or (
-        callback.fence is not None
-        and callback.parent is None
-        and callback.ordering_key is None
-        and callback.not_before is None
-        and callback.origin is None
-        and callback.root is None
-    )
 
 
 def _row(terms: Terms, callback: Callback, now: int) -> tuple[Any, ...]:
