@@ -155,7 +155,8 @@ def main() -> None:
         for webhook_id in ("order-1", "order-2", "order-1"):
             body = json.dumps({"type": "order.created", "order": webhook_id, "customer": "ann"})
             print(f"{webhook_id}: {receive(app, webhook_id, body.encode())}")
-        wait_for_ends(app, 8)  # two orders, three sub events each
+            if webhook_id == "order-2":
+                wait_for_ends(app, 8)  # two orders, three sub events each
 
         print("\nshipped:", *shop.shipped)
         print("invoiced:", *sorted(shop.invoiced))

@@ -15,7 +15,15 @@ from typing import Any
 from examples.own_backend_queue import NEVER, Queue, Row
 from pollin_actors import messages
 from pollin_actors.backends import checks
-from pollin_actors.backends.checks import endpoint_of, kinds_of, note, pushes_of, seconds, text
+from pollin_actors.backends.checks import (
+    endpoint_of,
+    kinds_of,
+    note,
+    pushes_of,
+    rotated,
+    seconds,
+    text,
+)
 from pollin_actors.backends.conformance import check_backend
 from pollin_actors.errors import (
     BackendUnavailable,
@@ -99,6 +107,11 @@ class ListBackend:
                 row.expires_at = NEVER
         return queue.endpoint
 
+    def _rotate(self, message: messages.RotateSecret, now: int) -> Endpoint:
+        queue = self._queue(message, now)
+        queue.endpoint = rotated(message, queue.endpoint, now)
+        return queue.endpoint
+
     def _check_ready(self, message: messages.CheckReady, now: int) -> None:
         """Lists are always ready."""
 
@@ -117,7 +130,7 @@ class ListBackend:
 
     def _push(self, message: messages.Push, now: int) -> PushResult:
         queue = self._queue(message, now)
-        if not message.trusted and not queue.endpoint.secret.matches(message.secret):
+        if not message.trusted and not queue.endpoint.accepts(message.secret, now):
             raise WrongSecret(message.endpoint_id)
         return queue.push(message.callback, now)
 
@@ -340,6 +353,7 @@ OPERATIONS: dict[type, Callable[[ListBackend, Any, int], Any]] = {
     messages.UpdatePhase: ListBackend._update_phase,
     messages.Sweep: ListBackend._sweep,
     messages.Consume: ListBackend._consume,
+    messages.RotateSecret: ListBackend._rotate,
     messages.ClaimSlice: ListBackend._claim_slice,
     messages.Ack: ListBackend._ack,
     messages.Nack: ListBackend._nack,

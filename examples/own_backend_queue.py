@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from itertools import chain
 from uuid import uuid4
 
+from pollin_actors.backends.checks import repeat_reason
 from pollin_actors.errors import CallbackNotFound, CursorConflict, Full, PollinError, UnknownPhase
-from pollin_actors.records import Claim, Kind, Record
+from pollin_actors.records import MAX_REPEATS, Claim, Kind, Record
 from pollin_actors.resources import Callback, Endpoint, Outcome, PushResult
 
 NEVER = float("inf")
@@ -65,6 +66,15 @@ class Row:
         return self.front and not self.token and self.due <= now
 
 
+def like(callback: Callback, rows: list[Row]) -> Row | None:
+    """The last of these rows that has the id of a callback, or else its fence."""
+    fence = callback.fence
+    found = [row for row in rows if row.callback.id == callback.id]
+    if not found and fence is not None:
+        found = [row for row in rows if row.callback.fence == fence]
+    return found[-1] if found else None
+
+
 class Queue:
     """One endpoint with what is queued, oldest first, and all that is known of its past."""
 
@@ -76,6 +86,7 @@ class Queue:
         # The record that all was removed has no row.
         self.history: list[tuple[Row | None, Record]] = []
         self.remembered: dict[str, float] = {}
+        self.fences: dict[str, float] = {}
         self.cursors: dict[str, int] = {}
         self.expired = 0
 
@@ -113,6 +124,7 @@ class Queue:
         """Let end what ends by itself."""
         self.expire(now, len(self.rows))
         self.remembered = {id: until for id, until in self.remembered.items() if until > now}
+        self.fences = {fence: until for fence, until in self.fences.items() if until > now}
         self.forget(now)
 
     def expire(self, now: int, limit: int) -> int:
@@ -143,10 +155,14 @@ class Queue:
         endpoint = self.endpoint
         if callback.phase:
             self.known(callback.phase)
-        queued = self.find(callback.id)
+        queued = like(callback, self.rows)
         if queued is not None:
+            self.repeat(queued, callback, now, queued.callback.phase)
             return PushResult(queued.callback, Outcome.DUPLICATE)
-        if callback.id in self.remembered:
+        if callback.id in self.remembered or callback.fence in self.fences:
+            kept = like(callback, self.kept)
+            if kept is not None:
+                self.repeat(kept, callback, now, None)
             return PushResult(callback, Outcome.DUPLICATE)
         phase = callback.phase or endpoint.phases[0]
         callback = callback.with_phase(phase).with_root(self.root_for(callback))
@@ -156,9 +172,18 @@ class Queue:
             row.expires_at = self.expiry(now)
         self.rows.append(row)
         self.remembered[callback.id] = now + round(endpoint.dedup_for * 1e9)
+        if callback.fence is not None:
+            self.fences[callback.fence] = self.remembered[callback.id]
         self.record(row, now, Kind.PUSHED, phase, callback.origin or "")
         self.next_fronts()
         return PushResult(callback, Outcome.QUEUED)
+
+    def repeat(self, row: Row, callback: Callback, now: int, phase: str | None) -> None:
+        """Write down, a few times, that the same came again."""
+        repeats = [1 for of, record in self.history if of is row and record.kind == Kind.REPEATED]
+        if len(repeats) < MAX_REPEATS:
+            reason = repeat_reason(callback, row.callback.id)
+            self.record(row, now, Kind.REPEATED, phase, reason)
 
     def root_for(self, callback: Callback) -> str | None:
         if callback.parent is None:
@@ -226,6 +251,8 @@ class Queue:
             return
         callback = row.callback
         before = None if kind == Kind.PUSHED else callback.phase
+        if kind == Kind.REPEATED:
+            before = phase
         attempt, by = (callback.attempts, row.by) if kind in OF_CLAIMS else (0, "")
         position, id = next(self.positions), self.endpoint.id
         record = Record(position, id, callback.id, kind, before, phase, now, by, attempt, reason)
@@ -237,11 +264,11 @@ class Queue:
         at = self.cursors.get(name, 0)
         if expect is not None and expect != at:
             raise CursorConflict(self.endpoint.id, name, expect, at)
-        before = self.rows[:], self.history[:], dict(self.remembered)
+        before = self.rows[:], self.history[:], dict(self.remembered), dict(self.fences)
         try:
             results = tuple([self.push(callback, now) for callback in pushes])
         except PollinError:
-            self.rows, self.history, self.remembered = before
+            self.rows, self.history, self.remembered, self.fences = before
             raise
         self.cursors[name] = position
         return results
@@ -250,6 +277,7 @@ class Queue:
         count = len(self.rows)
         self.rows, self.kept, self.history = [], [], []
         self.remembered, self.cursors, self.expired = {}, {}, 0
+        self.fences = {}
         position, id = next(self.positions), self.endpoint.id
         record = Record(position, id, "", Kind.RESET, None, None, now, "", 0, "")
         self.history.append((None, record))

@@ -18,6 +18,7 @@ from pollin_actors.actors.changes import Changes
 from pollin_actors.actors.claim_keeper import ClaimKeeper
 from pollin_actors.backends import open_backend
 from pollin_actors.backends.interface import Backend
+from pollin_actors.declared import check_declared, declared_over
 from pollin_actors.errors import EndpointExists, ForkedProcess, InvalidValue, NotRunning
 from pollin_actors.facade import Callbacks, Endpoints
 from pollin_actors.handlers import Handlers, Handling, run_of
@@ -83,7 +84,7 @@ class Application(OwnActors, Handling):
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         self._declared = (*self.settings.endpoints, *endpoints)
-        _check_declared(self._declared)
+        check_declared(self._declared)
         self._children = tuple(children)
         Supervisor(self._children)  # a wrong one is refused here, before anything starts
         self._on_event = on_event
@@ -291,8 +292,7 @@ class Application(OwnActors, Handling):
             except EndpointExists:
                 stored = self.endpoints.find(endpoint.id).get()
                 if stored is not None:
-                    consumes.update(set(stored.consumes).intersection(endpoint.phases))
-                    endpoint = endpoint.replace(created_at=stored.created_at, consumes=consumes)
+                    endpoint = declared_over(stored, endpoint, self.runtime.clock.time_ns())
                 self.endpoints.update(endpoint).get()
 
     def _stop(self) -> bool:
@@ -425,16 +425,6 @@ class Application(OwnActors, Handling):
             registry.refuse(ForkedProcess)
         if runtime is not None:
             runtime.registry.refuse(ForkedProcess)
-
-
-def _check_declared(endpoints: tuple[Endpoint, ...]) -> None:
-    seen: set[str] = set()
-    for endpoint in endpoints:
-        if not isinstance(endpoint, Endpoint):
-            raise InvalidValue("endpoints", "Endpoint instances", repr(endpoint))
-        if endpoint.id in seen:
-            raise InvalidValue("endpoints", "ids that differ", repr(endpoint.id))
-        seen.add(endpoint.id)
 
 
 _applications: weakref.WeakSet[Application] = weakref.WeakSet()

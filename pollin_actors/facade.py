@@ -36,6 +36,7 @@ from pollin_actors.otp.mailbox import Mailbox
 from pollin_actors.past import PastCalls
 from pollin_actors.replay import ReplayCalls
 from pollin_actors.resources import Callback, Endpoint, Page, PushResult, Secret
+from pollin_actors.rotation import DEFAULT_OVERLAP_S, rotate
 from pollin_actors.settings import DEFAULT_TIMEOUT
 from pollin_actors.subscription import SubscriptionCalls
 
@@ -45,7 +46,7 @@ _new = tuple.__new__
 
 
 class Endpoints:
-    """The endpoints: ``index find create update delete``.
+    """The endpoints: ``index find create update delete rotate``.
 
     Every method takes ``timeout``: seconds until the call's deadline, None for none.
     """
@@ -88,6 +89,28 @@ class Endpoints:
     ) -> ReplyFuture[bool]:
         """Remove an endpoint and its callbacks; the reply says whether it existed."""
         return self._mailbox().ask(DeleteEndpoint(endpoint_id), timeout)
+
+    def rotate(
+        self,
+        endpoint_id: str,
+        *,
+        secret: str | Secret | None = None,
+        overlap: float = DEFAULT_OVERLAP_S,
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> ReplyFuture[Endpoint]:
+        """Give an endpoint another secret; the reply is the endpoint, which has it.
+
+        Args:
+            endpoint_id: whose.
+            secret: the new one; None: one is generated, of the form that its scheme wants.
+            overlap: seconds for which the present one stays valid, 0 for none at all; what was
+                old before is valid for as long as it would have been.
+            timeout: seconds until the deadline.
+
+        Errors: ``EndpointNotFound``; ``InvalidValue`` for a secret that the scheme cannot have.
+        Nothing is changed then.
+        """
+        return rotate(self._mailbox(), endpoint_id, secret, overlap, timeout)
 
     def ref(self, *, timeout: float | None = DEFAULT_TIMEOUT) -> ReplyFuture[Ref[EndpointActor]]:
         """The ref of the endpoint actor as it is now, for sending it messages yourself."""

@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 from pollin_actors.resources import Callback
 
-__all__ = ["Claim", "Claims", "EndpointStats", "Kind", "Record", "RecordPage"]
+__all__ = ["MAX_REPEATS", "Claim", "Claims", "EndpointStats", "Kind", "Record", "RecordPage"]
+
+MAX_REPEATS = 20
+"""So many records of one callback say at most that the same came again: or a sender that repeats
+itself could fill the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class Kind(StrEnum):
     DISCARDED = "discarded"
     POPPED = "popped"
     DELETED = "deleted"
+    REPEATED = "repeated"
+    """The same came again and added nothing: the phase, if it is still queued, stays."""
     EXPIRED = "expired"
     RESET = "reset"
     """The whole queue was emptied, and all earlier records with it; it has no callback."""
@@ -94,6 +100,7 @@ class Record(NamedTuple):
     attempt: int
     """Of what was claimed: which claim it is, or was, counted from 1 in each phase; else 0."""
     reason: str
+    """What was said of it. Of what came again with another id: that id."""
 
 
 class RecordPage(NamedTuple):

@@ -32,6 +32,8 @@ from pollin_actors.resources import (
     DEFAULT_KEEP_FOR_S,
     Callback,
     Endpoint,
+    Intake,
+    OldSecret,
     Outcome,
     PushResult,
     Request,
@@ -47,7 +49,7 @@ IN_FLIGHT = 256
 IN_FLIGHT_SIZE = 8 * 1024 * 1024
 
 # Fields of few callbacks: written where there is something to write.
-_RARE = ("parent", "root", "origin", "ordering_key", "not_before")
+_RARE = ("parent", "root", "origin", "ordering_key", "not_before", "fence")
 # So many parents are remembered as being there.
 PARENTS = 1_000
 
@@ -232,9 +234,10 @@ class _Loading:
         if self._app.endpoints.find(fields["id"], timeout=self._timeout).get() is not None:
             return
         secret = fields.get("secret")
+        intake = Intake.from_fields(fields.get("intake", {}))
         endpoint = Endpoint(
             id=fields["id"],
-            secret=Secret.generate() if secret is None else Secret(secret),
+            secret=intake.scheme.generate_secret() if secret is None else Secret(secret),
             phases=fields["phases"],
             ttl=fields["ttl"],
             created_at=fields["created_at"],
@@ -244,6 +247,10 @@ class _Loading:
             consumes=fields.get("consumes", ()),
             capacity=fields.get("capacity"),
             capacity_bytes=fields.get("capacity_bytes"),
+            intake=intake,
+            old_secrets=tuple(
+                [OldSecret(Secret(old), until) for old, until in fields.get("old_secrets", ())]
+            ),
         )
         # What was queued is taken, also if it was more than the capacity has come to be.
         roomy = endpoint.replace(capacity=None, capacity_bytes=None)
@@ -332,7 +339,7 @@ def _line(fields: dict[str, Any]) -> bytes:
 
 
 def _endpoint_fields(endpoint: Endpoint, secrets: bool) -> dict[str, Any]:
-    fields = {
+    fields: dict[str, Any] = {
         "id": endpoint.id,
         "phases": endpoint.phases,
         "ttl": endpoint.ttl,
@@ -342,8 +349,12 @@ def _endpoint_fields(endpoint: Endpoint, secrets: bool) -> dict[str, Any]:
         "consumes": endpoint.consumes,
         "capacity": endpoint.capacity,
         "capacity_bytes": endpoint.capacity_bytes,
+        "intake": endpoint.intake.as_fields(),
     }
-    return {**fields, "secret": endpoint.secret.reveal()} if secrets else fields
+    if secrets:
+        fields["secret"] = endpoint.secret.reveal()
+        fields["old_secrets"] = [(old.secret.reveal(), old.until) for old in endpoint.old_secrets]
+    return fields
 
 
 def _callback_line(endpoint_id: str, callback: Callback) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from pollin_actors.messages import (
     Pop,
     PopSlice,
     Push,
+    RotateSecret,
     Sweep,
 )
 from pollin_actors.resources import Callback, Request, Secret
@@ -81,6 +83,14 @@ def test_push_shows_no_secret(secret: str | bytes | Secret) -> None:
         assert "hunter2" not in shown
         assert "orders" in shown
         assert callback.id in shown
+
+
+@pytest.mark.parametrize("secret", ["hunter2", b"hunter2", Secret("hunter2")])
+def test_rotate_shows_no_secret(secret: Any) -> None:
+    """Also where it is none: then it is refused, but shown nowhere."""
+    message = RotateSecret("orders", secret, 5)
+    for shown in (repr(message), str(message), f"{message!r}"):
+        assert shown == "RotateSecret(endpoint_id='orders', secret='**********', until=5)"
 
 
 def test_push_shows_that_there_is_no_secret() -> None:

@@ -22,12 +22,16 @@ from pollin_actors import (
     InvalidValue,
     NotRunning,
     Request,
+    Secret,
     TooLarge,
     UnknownPhase,
 )
 from pollin_actors.backends.sqlite import SqliteBackend
+from pollin_actors.resources import Intake, OldSecret
 from pollin_actors.settings import Settings
 from pollin_actors.transfer import dump, load
+
+FIELDS = {"id": "a", "phases": ["in"], "ttl": 0, "created_at": 1, "dedup_for": 2.0}
 
 
 def utf8(text: str) -> bytes:
@@ -142,13 +146,19 @@ class TestWhatComesBack:
     def test_has_all_that_endpoints_and_callbacks_have(self, empty: Application) -> None:
         """Also more than the capacity, which was lowered, takes."""
         full = ORDERS.replace(
-            keep_for=60.0, consumes=("received",), capacity=9, capacity_bytes=10_000
+            keep_for=60.0,
+            consumes=("received",),
+            capacity=9,
+            capacity_bytes=10_000,
+            intake=Intake("none", rate=2.5),  # type: ignore[arg-type]  # is made a Scheme
+            old_secrets=[OldSecret(Secret("open-barley"), 2**62)],
         )
         with Application(endpoints=[full]) as app:
             push = app.callbacks.push
             push("orders", Callback.new(b"x", id="1")).get()
             push("orders", Callback.new(b"x", id="2"), parent="1", ordering_key="k").get()
-            push("orders", Callback.new(b"x", id="3"), parent="2", not_before=2**62).get()
+            third = Callback.new(b"x", id="3", fence="f")
+            push("orders", third, parent="2", not_before=2**62).get()
             app.callbacks.replay("orders", name="n", filter=lambda c: c.id == "2").get()
             app.endpoints.update(full.replace(capacity=2)).get()
             assert load(empty, dump(app, secrets=True)) == (1, 4, 0)
@@ -156,6 +166,7 @@ class TestWhatComesBack:
             assert empty.endpoints.index().get() == app.endpoints.index().get()
         [_, _, third, copy] = contents(empty)["orders"]
         assert (third.parent, third.root, third.not_before) == ("2", "1", 2**62)
+        assert third.fence == "f"
         assert copy.origin == "orders/2"
 
     def test_lets_sub_events_without_their_parents_stand_alone(
@@ -185,7 +196,7 @@ class TestWhatComesBack:
         assert [(c.id, c.parent) for c in contents(app)["orders"]] == [("2", "1"), ("3", "1")]
 
     def test_of_an_earlier_version_is_understood(self, empty: Application) -> None:
-        endpoint = {"id": "a", "phases": ["in"], "ttl": 0, "created_at": 1, "dedup_for": 2.0}
+        endpoint = FIELDS
         callback = {"endpoint": "a", "id": "c", "phase": "in", "created_at": 2, "value": None}
         end = {"end": {"endpoints": 1, "callbacks": 1}}
         lines = [HEADER, *map(json.dumps, ({"endpoint": endpoint}, {"callback": callback}, end))]
@@ -193,6 +204,7 @@ class TestWhatComesBack:
         found = empty.endpoints.find("a").get()
         assert found is not None
         assert (found.keep_for, found.consumes, found.capacity) == (86_400.0, (), None)
+        assert (found.intake, found.old_secrets) == (Intake(), ())
 
     def test_may_lack_what_was_deleted_meanwhile(self, app: Application) -> None:
         lines = dump(app)
@@ -224,13 +236,16 @@ class TestWhatComesBack:
 
 class TestSecrets:
     def test_are_left_out_unless_asked_for(self, app: Application, empty: Application) -> None:
-        assert b"open-sesame" not in b"".join(dump(app))
-        assert b"open-sesame" in b"".join(dump(app, secrets=True))
+        app.endpoints.rotate("orders", secret="open-barley").get()
+        for secret in (b"open-sesame", b"open-barley"):
+            assert secret not in b"".join(dump(app))
+            assert secret in b"".join(dump(app, secrets=True))
 
         load(empty, dump(app))
         found = empty.endpoints.find("orders").get()
         assert found is not None
-        assert found.secret != ORDERS.secret
+        assert found.secret not in (ORDERS.secret, "open-barley")
+        assert found.old_secrets == ()
         assert len(found.secret.reveal()) > 20
 
     @pytest.mark.parametrize(
@@ -240,6 +255,9 @@ class TestSecrets:
             {"endpoint": {"id": "a", "secret": "open-sesame"}, "more": 1},
             {"secret": "open-sesame"},
             {"endpoint": "open-sesame"},
+            {"endpoint": {**FIELDS, "secret": "s", "old_secrets": ["open-sesame"]}},
+            {"endpoint": {**FIELDS, "secret": "s", "old_secrets": [["open-sesame", -1]]}},
+            {"endpoint": {**FIELDS, "secret": "s", "old_secrets": {"open-sesame": 5}}},
         ],
     )
     def test_are_in_no_error(self, empty: Application, line: Any) -> None:

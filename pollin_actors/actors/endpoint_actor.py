@@ -19,6 +19,7 @@ from pollin_actors.messages import (
     CreateEndpoint,
     DeleteEndpoint,
     FindEndpoint,
+    RotateSecret,
     Sweep,
     UpdateEndpoint,
 )
@@ -274,7 +275,7 @@ def _changed_by(message: Any) -> str | None:
     kind = message.__class__
     if kind is CreateEndpoint or kind is UpdateEndpoint:
         return str(message.endpoint.id)
-    if kind is DeleteEndpoint or kind is Consume:
+    if kind is DeleteEndpoint or kind is Consume or kind is RotateSecret:
         return str(message.endpoint_id)
     return None
 

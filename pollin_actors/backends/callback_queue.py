@@ -6,12 +6,12 @@ from collections import OrderedDict
 from heapq import heappush
 from typing import TYPE_CHECKING, TypeAlias
 
-from pollin_actors.backends.checks import text
-from pollin_actors.backends.id_memory import IdMemory
+from pollin_actors.backends.checks import has_only_fence, rotated, text
+from pollin_actors.backends.id_memory import IdMemory, fence_key
 from pollin_actors.backends.ordered_index import OrderedIndex
 from pollin_actors.backends.past import Past
 from pollin_actors.backends.places import Places
-from pollin_actors.backends.queue_pushes import push_rarely
+from pollin_actors.backends.queue_pushes import like_fence, push_again, push_rarely
 from pollin_actors.backends.queue_rows import Change, Ended, Row, read_terms
 from pollin_actors.backends.queue_state import DELETED, OneAtATime, QueueState, Resetting
 from pollin_actors.errors import UnknownPhase, WrongSecret
@@ -28,7 +28,7 @@ __all__ = ["CallbackQueue", "OneAtATime"]
 
 # A named tuple's own constructor takes four times as long.
 _new_tuple = tuple.__new__
-_DUPLICATE, _QUEUED = Outcome.DUPLICATE, Outcome.QUEUED
+_QUEUED = Outcome.QUEUED
 
 
 class CallbackQueue(QueueState):
@@ -43,7 +43,7 @@ class CallbackQueue(QueueState):
             self.settle()
         _, callback, secret, trusted = message
         endpoint, ttl_ns, dedup_ns, keep_ns, limited = self.terms
-        if not trusted and not endpoint.secret.matches(secret):
+        if not (trusted or endpoint.secret.matches(secret) or endpoint.accepts(secret, time_ns())):
             raise WrongSecret(endpoint.id)
         phase = callback.phase
         if not phase:
@@ -55,23 +55,33 @@ class CallbackQueue(QueueState):
         expiries = self.expiries
         if expiries and expiries[0][0] <= now:
             self.expire(now)
-        if limited or callback.attempts or not callback.is_plain:
+        fence = callback.fence
+        if (
+            limited
+            or callback.attempts
+            or not (callback.is_plain or (fence and has_only_fence(callback)))
+        ):
             return push_rarely(self, message.callback, now)
         key = callback.id
         keys = self.keys
         if key in keys:
-            return _new_tuple(PushResult, (self.rows[keys[key]].callback, _DUPLICATE))
+            return push_again(self, callback, keys[key], now)
         ids = self.ids
         if key in ids.recent or ids.older:
             if ids.remembers(key, now):
-                return _new_tuple(PushResult, (message.callback, _DUPLICATE))
+                return push_again(self, message.callback, like_fence(self, fence), now)
             ids.recent.pop(key, None)
+        if fence is not None:
+            known = like_fence(self, fence)
+            if known is not None or ids.remembers(fence_key(fence), now):
+                return push_again(self, message.callback, known, now)
+            ids.recent.pop(fence_key(fence), None)
         expires_at = now + ttl_ns if ttl_ns and phase not in endpoint.consumes else None
         until = now + dedup_ns if dedup_ns else None
         # Never given out twice, also after an interrupt: the count only grows.
         number = next(self.positions)
         row: Row = _new_tuple(
-            Row, (callback, expires_at, until, keep_ns, now, phase, None, None, 0)
+            Row, (callback, expires_at, until, keep_ns, now, phase, None, None, 0, 0)
         )
         self.pending = message
         self.rows[number] = row
@@ -87,6 +97,10 @@ class CallbackQueue(QueueState):
             if until < ids.next_purge:
                 ids.next_purge = until
             ids.recent[key] = until
+            if fence is not None:
+                ids.recent[fence_key(fence)] = until
+        if fence is not None:
+            self.past.add_fence(fence, number)
         if ids.next_purge <= now:
             ids.purge(now)
         if keep_ns:
@@ -123,13 +137,13 @@ class CallbackQueue(QueueState):
     def _take(self, number: int, kind: str, time_ns: Clock) -> Callback:
         rows, places = self.rows, self.places
         row = rows[number]
-        callback, _, _, keep_ns, pushed_at, pushed_phase, before, _, _ = row
+        callback, _, _, keep_ns, pushed_at, pushed_phase, before, _, _, repeats = row
         ended = None
         if keep_ns:
             now = time_ns()
             # As marked() and ended_row() make them, without the calls.
             event = (next(self.positions), number, kind, callback.phase, None, now, "", 0, "")
-            parts = (callback, now + keep_ns, pushed_at, pushed_phase, (event, before))
+            parts = (callback, now + keep_ns, pushed_at, pushed_phase, (event, before), repeats)
             ended = _new_tuple(Ended, parts)
         self.pending = kind
         if ended is not None:
@@ -185,6 +199,12 @@ class CallbackQueue(QueueState):
         self.terms = terms
         self.places.drop_empty()
         return message.endpoint
+
+    def rotate(self, message: messages.RotateSecret, time_ns: Clock) -> Endpoint:
+        self.begin(time_ns)
+        endpoint = rotated(message, self.endpoint, time_ns())
+        self.terms = read_terms(endpoint)
+        return endpoint
 
     def consume(self, message: messages.Consume, time_ns: Clock) -> Endpoint:
         self.begin(time_ns)

@@ -7,9 +7,20 @@ from typing import Any
 
 from pollin_actors.errors import InvalidValue
 from pollin_actors.records import Kind
-from pollin_actors.resources import MAX_DEDUP_FOR_S, Callback, Endpoint
+from pollin_actors.resources import MAX_DEDUP_FOR_S, MAX_TIME_NS, Callback, Endpoint, Secret
 
-__all__ = ["endpoint_of", "kinds_of", "natural", "note", "pushes_of", "seconds", "text"]
+__all__ = [
+    "endpoint_of",
+    "has_only_fence",
+    "kinds_of",
+    "natural",
+    "note",
+    "pushes_of",
+    "repeat_reason",
+    "rotated",
+    "seconds",
+    "text",
+]
 
 
 def natural(name: str, value: object, least: int = 0) -> int:
@@ -51,6 +62,38 @@ def endpoint_of(message: Any) -> Endpoint:
         name = f"{type(message).__name__}.endpoint"
         raise InvalidValue(name, "an Endpoint", f"a {type(endpoint).__name__}")
     return endpoint
+
+
+def rotated(message: Any, endpoint: Endpoint, now: int) -> Endpoint:
+    """Return the endpoint with the secret of a message, its own one still valid until then.
+
+    Raises:
+        InvalidValue: the message has no ``Secret``, or no time in nanoseconds, or the endpoint's
+            scheme cannot have this secret.
+    """
+    secret = message.secret
+    if not isinstance(secret, Secret):
+        raise InvalidValue("RotateSecret.secret", "a Secret", f"a {_kind(secret)}")
+    until = natural("RotateSecret.until", message.until)
+    if until > MAX_TIME_NS:
+        raise InvalidValue("RotateSecret.until", f"at most {MAX_TIME_NS}", "more")
+    return endpoint.rotated(secret, now, until)
+
+
+def repeat_reason(callback: Callback, known_id: str) -> str:
+    """Return what the record of a duplicate says: nothing, or how else it is the same."""
+    return "" if callback.id == known_id else f"another id, same fence: {callback.id}"
+
+
+def has_only_fence(callback: Callback) -> bool:
+    """Return whether a callback has nothing of what few have but, if need be, a fence."""
+    return (
+        callback.parent is None
+        and callback.ordering_key is None
+        and callback.not_before is None
+        and callback.origin is None
+        and callback.root is None
+    )
 
 
 def seconds(message: Any, field: str, *, zero: bool = False) -> int:

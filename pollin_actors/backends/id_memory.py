@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from operator import itemgetter
 
-__all__ = ["NEVER", "IdMemory"]
+__all__ = ["NEVER", "IdMemory", "fence_key"]
 
 NEVER = 1 << 63
 """Later than every time: nanoseconds since the epoch."""
+
+
+def fence_key(fence: str) -> str:
+    """Under what a fence is remembered: no id can be that."""
+    return f"\0{fence}"
 
 
 class IdMemory:
@@ -50,8 +55,10 @@ class IdMemory:
     def restore(self, key: str, until: int) -> None:
         """Add an id that is missing because its push was interrupted."""
         recent = self.recent
-        if key in recent or self.older.get(key) == until:
+        if recent.get(key) == until or self.older.get(key) == until:
             return
+        # There may be one that was due, of a push before.
+        recent.pop(key, None)
         newest = next(reversed(recent.values())) if recent else 0
         recent[key] = until
         if until < newest:

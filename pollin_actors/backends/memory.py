@@ -45,6 +45,7 @@ from pollin_actors.messages import (
     Push,
     Release,
     Reset,
+    RotateSecret,
     Stats,
     Sweep,
     UpdateEndpoint,
@@ -130,6 +131,7 @@ class MemoryBackend:
             UpdateEndpoint: self._update,
             DeleteEndpoint: self._delete,
             Consume: self._consume,
+            RotateSecret: self._rotate,
             CheckReady: self._check_ready,
             Sweep: self._sweep,
         }
@@ -226,6 +228,12 @@ class MemoryBackend:
         if queue is None:
             raise EndpointNotFound(message.endpoint_id)
         return queue.guard.run(queue.consume, message, self._time_ns)
+
+    def _rotate(self, message: RotateSecret) -> Endpoint:
+        queue = self._queues.get(text(message, "endpoint_id"))
+        if queue is None:
+            raise EndpointNotFound(message.endpoint_id)
+        return queue.guard.run(queue.rotate, message, self._time_ns)
 
     def _delete(self, message: DeleteEndpoint) -> bool:
         queue = self._queues.get(text(message, "endpoint_id"))

@@ -42,10 +42,11 @@ class Past:
     """The records of a queue, and what is kept of the callbacks that have left it.
 
     ``kept``, in the order in which they left, is the truth, and so is ``reset``, the record of the
-    last reset; the rest is derived from these and from the rows that are queued. ``log`` holds all
-    that was recorded, in the order of the positions. What is forgotten stays in it until that is
-    the half of it, and is passed over. ``next_due`` is a time before which nothing has been kept
-    for long enough; while ``even`` is true, they are due in the order in which they left.
+    last reset; the rest is derived from these and from the rows that are queued. ``names`` has the
+    numbers of what is kept by id, ``fences`` those of what is queued or kept by fence. ``log``
+    holds all that was recorded, in the order of the positions. What is forgotten stays in it until
+    that is the half of it, and is passed over. ``next_due`` is a time before which nothing has been
+    kept for long enough; while ``even`` is true, they are due in the order in which they left.
 
     Arguments:
         rows: the rows that are queued, by number.
@@ -56,6 +57,7 @@ class Past:
     __slots__ = (
         "children",
         "even",
+        "fences",
         "forgotten",
         "kept",
         "latest_due",
@@ -69,6 +71,8 @@ class Past:
 
     def __init__(self, rows: Mapping[int, Row], limit: int, reset: Event | None = None) -> None:
         self.rows = rows
+        self.children: dict[str, dict[int, None]] = {}
+        self.fences: dict[str, tuple[int, ...]] = {}
         self.limit = limit
         self.reset = reset
         self.kept: OrderedDict[int, Ended] = OrderedDict()
@@ -92,12 +96,10 @@ class Past:
             if row.keep_ns:
                 log += (number, *_newer(row.trail))
         log.sort(key=_position)
-        children: dict[str, dict[int, None]] = {}
+        self.names, self.log = names, log
+        self.children, self.fences = {}, {}
         for number in sorted([*kept, *rows]):
-            parent = self.life(number).callback.parent
-            if parent is not None:
-                children.setdefault(parent, {})[number] = None
-        self.names, self.log, self.children = names, log, children
+            self._relate(number, self.life(number).callback)
         self.forgotten = 0
         self.even = False
         self._look_ahead()
@@ -106,8 +108,21 @@ class Past:
         """Take note of a row that was pushed."""
         if row.keep_ns:
             self.log.append(number)
-        if row.callback.parent is not None:
-            self.children.setdefault(row.callback.parent, {})[number] = None
+        if row.trail is not None:
+            self.log += _newer(row.trail)
+        self._relate(number, row.callback)
+
+    def _relate(self, number: int, callback: Callback) -> None:
+        parent, fence = callback.parent, callback.fence
+        if parent is not None:
+            self.children.setdefault(parent, {})[number] = None
+        if fence is not None:
+            self.add_fence(fence, number)
+
+    def add_fence(self, fence: str, number: int) -> None:
+        """Take note of the fence of a row that was pushed."""
+        fences = self.fences
+        fences[fence] = (*fences[fence], number) if fence in fences else (number,)
 
     def changed(self, trail: Trail | None, before: Trail | None) -> None:
         """Take note of what was added to the trail of a row."""
@@ -134,13 +149,28 @@ class Past:
         if len(self.kept) > self.limit:
             self._forget(*self.kept.popitem(False))
 
-    def drop_child(self, number: int, parent: str) -> None:
-        """Forget whose sub event it was."""
-        siblings = self.children.get(parent)
-        if siblings is not None:
+    def sort_from(self, start: int) -> None:
+        """Bring in order what was recorded from this place of the log on."""
+        self.log[start:] = sorted(self.log[start:], key=_position)
+
+    def replace(self, number: int, ended: Ended) -> None:
+        """Put another in the place of what is kept already."""
+        trail = self.kept[number].trail
+        self.kept[number] = ended
+        self.changed(ended.trail, trail)
+
+    def unrelate(self, number: int, callback: Callback) -> None:
+        """Forget whose sub event it was, and its fence."""
+        parent, fence = callback.parent, callback.fence
+        siblings = None if parent is None else self.children.get(parent)
+        if parent is not None and siblings is not None:
             siblings.pop(number, None)
             if not siblings:
                 del self.children[parent]
+        if fence is not None:
+            left = tuple([other for other in self.fences.pop(fence, ()) if other != number])
+            if left:
+                self.fences[fence] = left
 
     # -- forgetting --------------------------------------------------------------------------------
 
@@ -152,6 +182,15 @@ class Past:
                 return ended.callback
         return None
 
+    def last_like(self, callback: Callback) -> int | None:
+        """Return the number of the last that is kept with its id, or else with its fence."""
+        fence = callback.fence
+        alike = () if fence is None else self.fences.get(fence, ())
+        for number in (*reversed(self.names.get(callback.id, ())), *reversed(alike)):
+            if number in self.kept:
+                return number
+        return None
+
     def forget(self, numbers: Iterable[int]) -> None:
         """Keep these no longer."""
         for number in numbers:
@@ -160,13 +199,13 @@ class Past:
                 self._forget(number, ended)
 
     def _forget(self, number: int, ended: Ended) -> None:
-        callback, _, _, _, trail = ended
+        callback, trail = ended.callback, ended.trail
         key, names = callback.id, self.names
         lives = names.pop(key)
         if len(lives) > 1:
             names[key] = tuple([other for other in lives if other != number])
-        if callback.parent is not None:
-            self.drop_child(number, callback.parent)
+        if callback.parent is not None or callback.fence is not None:
+            self.unrelate(number, callback)
         self.forgotten += 1
         while trail is not None:
             self.forgotten += 1

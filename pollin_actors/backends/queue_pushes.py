@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pollin_actors.backends.checks import natural, note, pushes_of
-from pollin_actors.backends.queue_rows import Change, Row
+from pollin_actors.backends.id_memory import fence_key
+from pollin_actors.backends.queue_rows import (
+    Change,
+    Ended,
+    Row,
+    may_repeat,
+    repeat_event,
+    repeated_ended,
+    repeated_row,
+)
 from pollin_actors.errors import CallbackNotFound, CursorConflict, Full
+from pollin_actors.records import MAX_REPEATS
 from pollin_actors.resources import Outcome, PushResult
 
 if TYPE_CHECKING:
@@ -18,16 +28,52 @@ if TYPE_CHECKING:
 
     Clock = Callable[[], int]
 
-__all__ = ["find_cursor", "move_cursor", "push_rarely"]
+__all__ = ["find_cursor", "like_fence", "move_cursor", "push_again", "push_rarely"]
+
+# A named tuple's own constructor takes four times as long.
+_new_tuple = tuple.__new__
+_DUPLICATE = Outcome.DUPLICATE
 
 
 def push_rarely(queue: QueueState, callback: Callback, now: int) -> PushResult:
     """Push a callback that has a parent, an ordering key and the like, or has to find room."""
     plan = _Plan(queue, now)
     result = plan.push(callback)
-    if plan.rows:
-        queue.commit(Change(plan.rows, {}, queue.expired))
+    plan.commit()
     return result
+
+
+def push_again(queue: QueueState, callback: Callback, number: int | None, now: int) -> PushResult:
+    """Answer the push of a duplicate, and record it. The number is of the row, if it is queued."""
+    past = queue.past
+    if number is not None:
+        row = queue.rows[number]
+        if row.repeats < MAX_REPEATS and row.keep_ns:
+            event = repeat_event(row, number, next(queue.positions), callback, now)
+            row = repeated_row(row, event)
+            queue.pending = callback
+            queue.rows[number] = row
+            past.log.append(event)
+            queue.pending = None
+        return _new_tuple(PushResult, (row.callback, _DUPLICATE))
+    number = past.last_like(callback)
+    ended = None if number is None else past.kept[number]
+    if number is not None and ended is not None and ended.repeats < MAX_REPEATS:
+        event = repeat_event(ended, number, next(queue.positions), callback, now)
+        queue.pending = callback
+        past.kept[number] = repeated_ended(ended, event)
+        past.log.append(event)
+        queue.pending = None
+    return _new_tuple(PushResult, (callback, _DUPLICATE))
+
+
+def like_fence(queue: QueueState, fence: str | None) -> int | None:
+    """Return the number of the row that is queued with a fence, if any."""
+    if fence is not None:
+        for number in queue.past.fences.get(fence, ()):
+            if number in queue.rows:
+                return number
+    return None
 
 
 def find_cursor(queue: QueueState, message: messages.FindCursor, time_ns: Clock) -> int:
@@ -52,18 +98,23 @@ def move_cursor(
         raise CursorConflict(queue.endpoint.id, name, expect, found)
     plan = _Plan(queue, now)
     results = tuple([plan.push(callback) for callback in pushes])
-    queue.commit(Change(plan.rows, {}, queue.expired, cursor=(name, position)))
+    plan.commit((name, position))
     return results
 
 
 class _Plan:
-    """Rows that are to be pushed together, or not at all. What comes later sees the earlier."""
+    """Rows that are to be pushed together, or not at all. What comes later sees the earlier.
+
+    ``rows`` and ``kept`` also have those that there were, with a record more of a duplicate.
+    """
 
     def __init__(self, queue: QueueState, now: int) -> None:
         self.queue = queue
         self.now = now
         self.rows: dict[int, Row] = {}
+        self.kept: dict[int, Ended] = {}
         self.keys: dict[str, int] = {}
+        self.fences: dict[str, int] = {}
         # Of those that count for the capacity.
         self.counted = 0
         self.bytes = 0
@@ -78,9 +129,9 @@ class _Plan:
         terms = queue.terms
         phase = callback.phase or terms.endpoint.phases[0]
         queue.know(phase)
-        known = self._find(callback.id)
-        if known is not None or queue.ids.remembers(callback.id, now):
-            return PushResult(callback if known is None else known.callback, Outcome.DUPLICATE)
+        known = self._like(callback)
+        if known is not None or self._remembers(callback):
+            return self._repeat(callback, known)
         stored = callback if callback.phase else callback.with_phase(phase)
         root = None if callback.parent is None else self._root(callback.parent)
         if root != stored.root:
@@ -91,6 +142,8 @@ class _Plan:
             self._find_room(stored)
         number = next(queue.positions)
         self.keys[callback.id] = number
+        if callback.fence is not None:
+            self.fences[callback.fence] = number
         self.rows[number] = Row(
             stored,
             terms.expires_at(phase, now),
@@ -101,21 +154,57 @@ class _Plan:
             None,
             None,
             0,
+            0,
         )
         return PushResult(stored, Outcome.QUEUED)
 
-    def _find(self, key: str) -> Row | None:
-        number = self.keys.get(key)
+    def _repeat(self, callback: Callback, number: int | None) -> PushResult:
+        """Plan the record of a duplicate of the row of this number, or of what is kept."""
+        positions, past, now = self.queue.positions, self.queue.past, self.now
         if number is not None:
-            return self.rows[number]
-        number = self.queue.keys.get(key)
-        return None if number is None else self.queue.rows[number]
+            row = self._row(number)
+            if may_repeat(row):
+                event = repeat_event(row, number, next(positions), callback, now)
+                self.rows[number] = repeated_row(row, event)
+            return PushResult(row.callback, Outcome.DUPLICATE)
+        number = past.last_like(callback)
+        if number is not None:
+            ended = self.kept.get(number) or past.kept[number]
+            if may_repeat(ended):
+                event = repeat_event(ended, number, next(positions), callback, now)
+                self.kept[number] = repeated_ended(ended, event)
+        return PushResult(callback, Outcome.DUPLICATE)
+
+    def commit(self, cursor: tuple[str, int] | None = None) -> None:
+        """Carry it out."""
+        queue = self.queue
+        if self.rows or self.kept or cursor is not None:
+            queue.commit(Change(self.rows, {}, queue.expired, cursor=cursor, kept=self.kept))
+
+    def _row(self, number: int) -> Row:
+        return self.rows.get(number) or self.queue.rows[number]
+
+    def _number(self, key: str) -> int | None:
+        return self.keys.get(key) or self.queue.keys.get(key)
+
+    def _like(self, callback: Callback) -> int | None:
+        """The number of what is queued with the id of a callback, or else with its fence."""
+        number, fence = self._number(callback.id), callback.fence
+        if number is not None or fence is None:
+            return number
+        return self.fences.get(fence) or like_fence(self.queue, fence)
+
+    def _remembers(self, callback: Callback) -> bool:
+        ids, fence = self.queue.ids, callback.fence
+        if ids.remembers(callback.id, self.now):
+            return True
+        return fence is not None and ids.remembers(fence_key(fence), self.now)
 
     def _root(self, parent: str) -> str:
         past = self.queue.past
-        row = self._find(parent)
-        if row is not None:
-            found = row.callback
+        number = self._number(parent)
+        if number is not None:
+            found = self._row(number).callback
         elif parent in past.names:
             found = past.life(past.names[parent][-1]).callback
         else:

@@ -19,7 +19,7 @@ from enum import Enum
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from pollin_actors.backends.id_memory import IdMemory
+from pollin_actors.backends.id_memory import IdMemory, fence_key
 from pollin_actors.backends.past import Past
 from pollin_actors.backends.places import Places
 from pollin_actors.backends.queue_rows import (
@@ -133,7 +133,7 @@ class QueueState:
     def commit(self, change: Change) -> None:
         """Carry out a change, and keep in step what is derived."""
         self.pending = change
-        rows = self.rows
+        rows, start = self.rows, len(self.past.log)
         for number, row in change.rows.items():
             old = rows.get(number)
             rows[number] = row
@@ -152,6 +152,12 @@ class QueueState:
             self._forget_row(number, row, ended)
         if change.forgotten:
             self.past.forget(change.forgotten)
+        if change.kept is not None:
+            for number, ended in change.kept.items():
+                self.past.replace(number, ended)
+        if change.cursor is not None:
+            # Of several pushes one may be the same as an earlier one, which then has two records.
+            self.past.sort_from(start)
         self._finish(change)
         self.pending = None
 
@@ -164,12 +170,14 @@ class QueueState:
             self.terms = change.terms
 
     def _add_row(self, number: int, row: Row) -> None:
-        callback, expires_at, until = row[:3]
+        callback, expires_at, until = row.callback, row.expires_at, row.remembered_until
         self.keys[callback.id] = number
         self.places.add(number, row)
         if expires_at is not None:
             heappush(self.expiries, (expires_at, number))
         self.ids.add(callback.id, until, row.pushed_at)
+        if callback.fence is not None:
+            self.ids.add(fence_key(callback.fence), until, row.pushed_at)
         self.past.pushed(number, row)
         if self.sizes is not None:
             self.sizes.add(number, row)
@@ -193,8 +201,9 @@ class QueueState:
     def _forget_row(self, number: int, row: Row, ended: Ended | None) -> None:
         if self.sizes is not None:
             self.sizes.remove(number, row.callback.phase)
-        if ended is None and row.callback.parent is not None:
-            self.past.drop_child(number, row.callback.parent)
+        callback = row.callback
+        if ended is None and (callback.parent is not None or callback.fence is not None):
+            self.past.unrelate(number, callback)
         if len(self.expiries) > 2 * len(self.rows) + 64:
             self.compact_expiries()
 
@@ -251,6 +260,8 @@ class QueueState:
                 kept[number] = ended
         for number in change.forgotten:
             kept.pop(number, None)
+        for number, ended in (change.kept or {}).items():
+            kept[number] = ended
         self._finish(change)
 
     def _derive(self) -> None:
@@ -263,6 +274,8 @@ class QueueState:
             keys[key] = number
             if row.remembered_until is not None:
                 self.ids.restore(key, row.remembered_until)
+                if row.callback.fence is not None:
+                    self.ids.restore(fence_key(row.callback.fence), row.remembered_until)
         self.keys = keys
         self.expiries = self._ends()
         self.sizes = None

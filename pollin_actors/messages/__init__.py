@@ -30,6 +30,7 @@ from pollin_actors.messages.endpoints import (
     DeleteEndpoint,
     FindEndpoint,
     IndexEndpoints,
+    RotateSecret,
     Sweep,
     UpdateEndpoint,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "Push",
     "Release",
     "Reset",
+    "RotateSecret",
     "Stats",
     "Sweep",
     "UpdateEndpoint",
@@ -89,6 +91,7 @@ ENDPOINT_OPERATIONS: frozenset[type] = frozenset(
         UpdateEndpoint,
         DeleteEndpoint,
         Consume,
+        RotateSecret,
         CheckReady,
     }
 )

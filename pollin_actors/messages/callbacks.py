@@ -24,10 +24,16 @@ __all__ = [
 class Push(NamedTuple):
     """Append a callback to the queue. Reply: ``PushResult(callback, outcome)``.
 
-    ``secret`` must be the endpoint's, unless ``trusted`` is true: then none was demanded. A
-    callback without a phase gets the endpoint's first. One whose id is queued, or was pushed
-    within the endpoint's ``dedup_for``, adds nothing: the outcome is ``duplicate`` and the
-    callback is the queued one if there is one, else the one pushed.
+    ``secret`` must be the endpoint's, or one of its old ones that is still valid, unless
+    ``trusted`` is true: then none was demanded. A callback without a phase gets the endpoint's
+    first. One whose id is queued, or was pushed within the endpoint's ``dedup_for``, adds nothing:
+    the outcome is ``duplicate`` and the callback is the queued one if there is one, else the one
+    pushed. The same holds for one whose ``fence`` is that of a callback which is queued, or was
+    pushed within that time, whatever its id; ids and fences are compared with their like only.
+
+    Of a duplicate there is a record, ``repeated``: of the callback that is queued with its id, or
+    else with its fence; if there is none, of the last that is kept with its id, or else with its
+    fence. ``MAX_REPEATS`` at most are of one callback.
 
     ``attempts`` and ``root`` of the callback are not taken over: nobody has claimed it yet, and
     the root is that of its parent, or the parent itself if that has none. The parent may be one

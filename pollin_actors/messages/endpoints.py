@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pollin_actors.resources import Endpoint
+from pollin_actors.resources import Endpoint, Secret
 
 __all__ = [
     "CheckReady",
@@ -13,6 +13,7 @@ __all__ = [
     "DeleteEndpoint",
     "FindEndpoint",
     "IndexEndpoints",
+    "RotateSecret",
     "Sweep",
     "UpdateEndpoint",
 ]
@@ -66,6 +67,30 @@ class Consume(NamedTuple):
 
     endpoint_id: str
     phase: str
+
+
+class RotateSecret(NamedTuple):
+    """Give an endpoint another secret; the present one stays valid until then. Reply: the changed
+    ``Endpoint``.
+
+    ``until`` is nanoseconds since the epoch; a time that has come leaves no overlap. Old secrets
+    that are still valid stay so for as long as they would have. The present secret again changes
+    nothing.
+
+    Errors, nothing changed: ``EndpointNotFound``; ``InvalidValue`` for a secret that the
+    endpoint's scheme cannot have.
+    """
+
+    endpoint_id: str
+    secret: Secret
+    until: int
+
+    def __repr__(self) -> str:
+        # Whatever was given in its place may be one.
+        return (
+            f"RotateSecret(endpoint_id={self.endpoint_id!r}, secret='**********', "
+            f"until={self.until!r})"
+        )
 
 
 class CheckReady(NamedTuple):

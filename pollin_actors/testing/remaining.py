@@ -60,6 +60,8 @@ class Remaining(Looking):
         if info.state is HandlerState.WAITING:
             return f"; {name} does not run: it is being restarted, or its endpoint lacks a phase"
         records = self.history(info.endpoint_id, callback.id)
+        # That the same came again says nothing of what it waits for.
+        records = [record for record in records if record.kind is not Kind.REPEATED]
         if records and records[-1].kind is Kind.CLAIMED:
             last = records[-1]
             ago = (self.app.runtime.clock.time_ns() - last.at) / 1e9

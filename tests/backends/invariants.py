@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pollin_actors.records import MAX_REPEATS
+
 if TYPE_CHECKING:
     from pollin_actors.backends.callback_queue import CallbackQueue
     from pollin_actors.backends.memory import MemoryBackend
@@ -99,6 +101,11 @@ def check_past(queue: CallbackQueue) -> None:
         if lives[number].callback.parent is not None:
             parents.setdefault(lives[number].callback.parent, []).append(number)
     assert {key: list(numbers) for key, numbers in past.children.items()} == parents
+    fences: dict[str, list[int]] = {}
+    for number in sorted(lives):
+        if lives[number].callback.fence is not None:
+            fences.setdefault(lives[number].callback.fence, []).append(number)
+    assert {key: list(numbers) for key, numbers in past.fences.items()} == fences
     positions = [entry if isinstance(entry, int) else entry[0] for entry in past.log]
     assert positions == sorted(set(positions))
     expected = set() if past.reset is None else {past.reset[0]}
@@ -107,11 +114,13 @@ def check_past(queue: CallbackQueue) -> None:
             assert life.trail is None
             continue
         expected.add(number)
-        trail = life.trail
+        trail, repeats = life.trail, 0
         while trail is not None:
             assert trail[0][1] == number
             expected.add(trail[0][0])
+            repeats += trail[0][2] == "repeated"
             trail = trail[1]
+        assert life.repeats == repeats <= MAX_REPEATS
     assert expected <= set(positions)
     assert len(positions) == len(expected) + past.forgotten
 

@@ -13,6 +13,7 @@ from pollin_actors.errors import (
     CursorConflict,
     PollinError,
     UnknownPhase,
+    WrongSecret,
 )
 from pollin_actors.messages import (
     Ack,
@@ -25,15 +26,17 @@ from pollin_actors.messages import (
     MoveCursor,
     Nack,
     PastPage,
+    Push,
     Release,
+    RotateSecret,
     Stats,
     Sweep,
     UpdateEndpoint,
 )
 from pollin_actors.records import Kind, Record
-from pollin_actors.resources import Callback, PushResult
+from pollin_actors.resources import Callback, PushResult, Secret
 from tests.backends.queue_model import NEVER, Item
-from tests.backends.queue_rules import New, QueueRules, filters, keys, news, phases
+from tests.backends.queue_rules import MS, New, QueueRules, filters, keys, news, phases
 
 __all__ = ["QueueMachine"]
 
@@ -186,6 +189,16 @@ class QueueMachine(QueueRules):
         assert self.do(UpdateEndpoint(endpoint)) == endpoint
         self.model.endpoint = endpoint
 
+    @rule(secret=st.sampled_from("stu"), ms=st.sampled_from([-5, 0, 10, 50]))
+    def rotate(self, secret: str, ms: int) -> None:
+        endpoint = self.model.endpoint
+        message = RotateSecret("e", Secret(secret), self.now + ms * MS)
+        self.model.endpoint = endpoint.rotated(message.secret, self.now, message.until)
+        assert self.do(message) == self.model.endpoint
+        for old in (endpoint.secret, *(old.secret for old in endpoint.old_secrets)):
+            if not self.model.endpoint.accepts(old, self.now):
+                self.raises(Push("e", Callback.new(b"x"), old), WrongSecret)
+
     @rule(phase=phases)
     def consume(self, phase: str) -> None:
         endpoint = self.model.endpoint
@@ -224,11 +237,15 @@ class QueueMachine(QueueRules):
         """Push all into the model, or none of them: then None."""
         model = self.model
         before = [*model.items], [*model.past], {**model.remembered}, [*model.noted]
+        fences, repeats = {**model.fences}, [(item, item.repeats) for item in model.past]
         results = [self.pushed(callback) for callback in callbacks]
         found = tuple([result for result in results if isinstance(result, PushResult)])
         if len(found) == len(results):
             return found
         model.items, model.past, model.remembered, model.noted = before
+        model.fences = fences
+        for item, number in repeats:
+            item.repeats = number
         return None
 
     @rule(limit=st.integers(1, 50), mark=keys, deep=st.booleans())

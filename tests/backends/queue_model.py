@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from pollin_actors.records import Kind, Record
+from pollin_actors.records import MAX_REPEATS, Kind, Record
 from pollin_actors.resources import Callback, Endpoint
 
 __all__ = ["NEVER", "Item", "Model", "Noted"]
@@ -46,6 +46,7 @@ class Item:
     token: str = ""
     until: int = 0
     lapsed: bool = False
+    repeats: int = 0
 
     @property
     def due(self) -> int:
@@ -68,6 +69,7 @@ class Model:
     items: list[Item] = field(default_factory=list)
     past: list[Item] = field(default_factory=list)
     remembered: dict[str, float] = field(default_factory=dict)
+    fences: dict[str, float] = field(default_factory=dict)
     noted: list[Noted] = field(default_factory=list)
     cursors: dict[str, int] = field(default_factory=dict)
     expired: int = 0
@@ -123,6 +125,7 @@ class Model:
                 self.leave(item, Kind.EXPIRED)
                 self.expired += 1
         self.remembered = {key: until for key, until in self.remembered.items() if until > now}
+        self.fences = {fence: until for fence, until in self.fences.items() if until > now}
 
     def note(self, item: Item, kind: Kind, after: str | None) -> None:
         if item.kept:
@@ -155,9 +158,24 @@ class Model:
         self.items.append(item)
         self.past.append(item)
         if endpoint.dedup_for:
-            self.remembered[callback.id] = now + round(endpoint.dedup_for * 10**9)
+            self.remembered[callback.id] = until = now + round(endpoint.dedup_for * 10**9)
+            if callback.fence is not None:
+                self.fences[callback.fence] = until
         self.note(item, Kind.PUSHED, callback.phase)
         self.turns()
+
+    def repeated(self, callback: Callback) -> Callback | None:
+        """The reply's callback if this one adds nothing, of which a note is taken; else None."""
+        queued = _like(callback, self.items)
+        known = callback.id in self.remembered or callback.fence in self.fences
+        if queued is None and not known:
+            return None
+        item = queued or _like(callback, [item for item in self.past if item.kept])
+        if item is not None and item.kept and item.repeats < MAX_REPEATS:
+            item.repeats += 1
+            phase = queued.callback.phase if queued else None
+            self.noted.append(Noted(Kind.REPEATED, item.callback.id, phase, phase, 0))
+        return queued.callback if queued else callback
 
     def leave(self, item: Item, kind: Kind) -> None:
         self.note(item, kind, None)
@@ -185,7 +203,7 @@ class Model:
                 taken.add(item.group)
 
     def reset(self) -> None:
-        self.items, self.past, self.remembered = [], [], {}
+        self.items, self.past, self.remembered, self.fences = [], [], {}, {}
         self.noted = [Noted(Kind.RESET, "", None, None, 0)]
         self.cursors, self.expired = {}, 0
 
@@ -209,7 +227,16 @@ def _acts(noted: list[Noted]) -> list[Noted]:
 
 
 def _of(key: str, noted: list[Noted]) -> list[Noted]:
-    return [item for item in noted if item.key == key]
+    # That the same came again changes nothing, so a lapse may come to be known after it.
+    return [item for item in noted if item.key == key and item.kind != Kind.REPEATED]
+
+
+def _like(callback: Callback, items: list[Item]) -> Item | None:
+    """The last of these with its id, or else with its fence."""
+    found = [item for item in items if item.callback.id == callback.id]
+    if not found and callback.fence is not None:
+        found = [item for item in items if item.callback.fence == callback.fence]
+    return found[-1] if found else None
 
 
 def _same_but_for_lapses(found: list[Noted], expected: list[Noted]) -> None:

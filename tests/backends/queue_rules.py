@@ -37,7 +37,7 @@ from pollin_actors.records import Kind
 from pollin_actors.resources import Callback, Endpoint, Outcome, PushResult
 from tests.backends.queue_model import Model
 
-__all__ = ["New", "QueueRules", "filters", "keys", "news", "phases"]
+__all__ = ["MS", "New", "QueueRules", "filters", "keys", "news", "phases"]
 
 MS = 10**6
 # Most of them mean one that is queued: see ``QueueRules.named``.
@@ -56,6 +56,7 @@ class New(NamedTuple):
     group: str | None
     delay: int | None
     parent: int | None
+    fence: str | None
 
 
 news = st.builds(
@@ -66,6 +67,7 @@ news = st.builds(
     st.sampled_from([None, None, "k", "k", "l"]),
     st.sampled_from([None, None, None, 0, 5, 30]),
     st.sampled_from([None, None, None, 0, 1, 5, 19]),
+    st.sampled_from([None, None, None, "f", "g", "h", "c15"]),
 )
 
 
@@ -141,12 +143,17 @@ class QueueRules(RuleBasedStateMachine):
     def push(self, news: list[New]) -> None:
         for new in news:
             callback = self.callback(new)
-            message = Push("e", callback, self.model.endpoint.secret)
+            message = Push("e", callback, self.secret(new.key))
             expected = self.pushed(callback)
             if isinstance(expected, PushResult):
                 assert self.do(message) == expected
             else:
                 self.raises(message, expected)
+
+    def secret(self, number: int) -> str:
+        """One that is valid."""
+        secrets = self.model.endpoint.secrets_at(self.now)
+        return secrets[number % len(secrets)].reveal()
 
     def callback(self, new: New) -> Callback:
         self.pushes += 1
@@ -157,6 +164,7 @@ class QueueRules(RuleBasedStateMachine):
             parent=None if new.parent is None else self.named(new.parent),
             ordering_key=new.group,
             not_before=None if new.delay is None else self.now + new.delay * MS,
+            fence=new.fence,
         )
 
     def pushed(self, callback: Callback) -> PushResult | type[PollinError]:
@@ -164,9 +172,9 @@ class QueueRules(RuleBasedStateMachine):
         model, endpoint = self.model, self.model.endpoint
         if callback.phase and callback.phase not in endpoint.phases:
             return UnknownPhase
-        stored = model.find(callback.id)
-        if stored is not None or callback.id in model.remembered:
-            return PushResult(stored.callback if stored else callback, Outcome.DUPLICATE)
+        known = model.repeated(callback)
+        if known is not None:
+            return PushResult(known, Outcome.DUPLICATE)
         root = None if callback.parent is None else model.root(callback.parent)
         if callback.parent is not None and root is None:
             return CallbackNotFound

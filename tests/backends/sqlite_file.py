@@ -12,6 +12,11 @@ LIVE = "queue NOT IN (SELECT number FROM queues WHERE dropped)"
 
 # Each finds nothing in a file that is sound.
 NOTHING = {
+    "more repeats than are recorded": """
+        SELECT callback FROM history WHERE kind = 7 GROUP BY callback HAVING count(*) > 20""",
+    "a fence that is queued twice": """
+        SELECT queue, fence FROM callbacks WHERE gone IS NULL AND expires_at IS NULL
+            AND fence IS NOT NULL GROUP BY queue, fence HAVING count(*) > 1""",
     "a count that differs": f"""
         SELECT queue, phase, count(*), sum(size) FROM callbacks
             WHERE {LIVE} AND gone IS NULL GROUP BY queue, phase
@@ -45,7 +50,8 @@ NOTHING = {
         EXCEPT SELECT callback FROM history WHERE kind = 1""",
     "a phase that was not recorded": """
         SELECT position FROM callbacks WHERE keep AND phase != (
-            SELECT ifnull(to_phase, from_phase) FROM history WHERE callback = callbacks.position
+            SELECT ifnull(to_phase, from_phase) FROM history
+            WHERE callback = callbacks.position AND kind != 7
             ORDER BY history.position DESC LIMIT 1)""",
     "an end that was not recorded": """
         SELECT position FROM callbacks WHERE keep AND (gone IS NULL) = (

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pollin_actors.backends.callback_queue import CallbackQueue
+from pollin_actors.backends.id_memory import fence_key
 from pollin_actors.backends.queue_rows import Row
 from pollin_actors.errors import BackendUnavailable, CallbackNotFound
 from pollin_actors.messages import (
@@ -33,12 +34,13 @@ from pollin_actors.messages import (
     Push,
     Release,
     Reset,
+    RotateSecret,
     Stats,
     Sweep,
     UpdateEndpoint,
     UpdatePhase,
 )
-from pollin_actors.resources import Callback, Endpoint
+from pollin_actors.resources import Callback, Endpoint, Secret
 from tests.backends.inbox import MS, SECOND, Inbox
 from tests.interrupts import interrupt_at, interrupt_at_every_bytecode
 
@@ -71,6 +73,12 @@ OPERATIONS: dict[str, Any] = {
     "push": Push("orders", Callback.new(b"x", id="new"), trusted=True),
     "push after dedup_for": Push("orders", Callback.new(b"x", id="old"), trusted=True),
     "push duplicate": Push("orders", Callback.new(b"x", id="c"), trusted=True),
+    "push a fence after dedup_for": Push(
+        "orders", Callback.new(b"x", id="old", fence="f"), trusted=True
+    ),
+    "push a known fence": Push("orders", Callback.new(b"x", id="new", fence="g"), trusted=True),
+    "push what is kept": Push("orders", Callback.new(b"x", id="popped"), trusted=True),
+    "rotate": RotateSecret("orders", Secret("t"), 2 * 10**18),
     "pop": Pop("orders"),
     "pop by key": Pop("orders", "c"),
     "pop slice": PopSlice("orders", None, 1, 2),
@@ -88,6 +96,9 @@ OPERATIONS: dict[str, Any] = {
     "create endpoint": CreateEndpoint(Endpoint.new(id="another")),
     "push a sub event": Push(
         "orders", Callback.new(b"x", id="new", parent="c", ordering_key="k"), trusted=True
+    ),
+    "push a sub event after dedup_for": Push(
+        "orders", Callback.new(b"x", id="old", parent="c", fence="f"), trusted=True
     ),
     "consume": Consume("orders", "received"),
     "claim": ClaimSlice("orders", "received", 2, by="worker"),
@@ -139,7 +150,7 @@ def prepare(expired: int = 0, spent: int = 0, lapsed: int = 0) -> Inbox:
     inbox.do(UpdatePhase("orders", "e", "processed"))
     inbox.do(ClaimSlice("orders", "processed", 1, 30.0, "worker"))
     inbox.push("f", phase="processed", ordering_key="k")
-    inbox.push("g", not_before=inbox.now + 60 * SECOND)
+    inbox.push("g", not_before=inbox.now + 60 * SECOND, fence="g")
     inbox.do(MoveCursor("orders", "reader", 3))
     inbox.do(UpdatePhase("orders", "b", "processed"))
     inbox.do(UpdatePhase("orders", "d", "processed"))
@@ -156,11 +167,13 @@ def contents(inbox: Inbox) -> list[Any]:
         queue = inbox.backend._queues[id]
         stats = inbox.do(Stats(id))
         names = ("old", "popped", "new", "newer", *"abcdefg")
+        known = (*names, fence_key("f"), fence_key("g"))
         seen.append(
             (
                 (id, endpoint.phases, endpoint.ttl, endpoint.dedup_for, endpoint.consumes),
                 [(n, row[0].phase, row[0].attempts, row[1]) for n, row in queue_rows(queue)],
-                [name for name in names if queue.ids.remembers(name, inbox.now)],
+                [name for name in known if queue.ids.remembers(name, inbox.now)],
+                [secret.reveal() for secret in endpoint.secrets_at(inbox.now)],
                 [queue.rows[n].callback.id for n in queue.places.available(None, 0, 10**6)],
                 # All but the position, which nobody gets twice.
                 [record[1:] for record in inbox.do(HistoryPage(id)).records],

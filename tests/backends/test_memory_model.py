@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis.stateful import invariant
 
 from pollin_actors.backends.conformance import NewBackend
+from pollin_actors.backends.id_memory import fence_key
 from pollin_actors.backends.memory import MemoryBackend
 from tests.backends.invariants import check_backend
 from tests.backends.queue_machine import QueueMachine
@@ -30,7 +31,7 @@ class MemoryMachine(QueueMachine):
         assert visible == self.model.filtered(None)
         remembered = {**queue.ids.older, **queue.ids.recent}
         due = {key for key, until in remembered.items() if until > self.now}
-        assert due == set(self.model.remembered)
+        assert due == {*self.model.remembered, *map(fence_key, self.model.fences)}
 
 
 TestMemoryAgainstModel = MemoryMachine.TestCase

@@ -34,6 +34,7 @@ FULL_PAGE = "RecordPage(found[:limit], found[limit - 1].position)"
 EXTENDED = "        row.until = until\n        return until"
 RESET = "        self.rows, self.kept, self.history = [], [], []\n"
 FORGET = "        self.remembered, self.cursors, self.expired = {}, {}, 0\n"
+QUEUED = "        queued = like(callback, self.rows)\n"
 POSITION = (
     "        position, id = next(self.positions), self.endpoint.id\n"
     '        record = Record(position, id, ""'
@@ -175,9 +176,8 @@ PAST = "        rows = self._queue(message, now).all()\n        if message.since
             "        row.forget_at = now + (row.keep_ns or 10**9)\n",
         ),
         "what is kept makes duplicates": (
-            "        queued = self.find(callback.id)\n",
-            "        queued = next((r for r in self.kept if r.callback.id == callback.id), None)\n"
-            "        queued = queued or self.find(callback.id)\n",
+            QUEUED,
+            "        queued = like(callback, self.kept) or like(callback, self.rows)\n",
         ),
         "ids are forgotten with what was kept": (
             "        self.kept = [row for row in self.kept if row.forget_at > now]\n",
@@ -220,8 +220,10 @@ def test_finds_a_wrong_past(mutant: Mutant) -> None:
     finds(lambda: changed(mutant), retention.CHECKS)
 
 
-BEFORE_MOVE = "        before = self.rows[:], self.history[:], dict(self.remembered)\n"
-BACK = "self.rows, self.history, self.remembered = before"
+BEFORE_MOVE = (
+    "        before = self.rows[:], self.history[:], dict(self.remembered), dict(self.fences)\n"
+)
+BACK = "self.rows, self.history, self.remembered, self.fences = before"
 MOVED = "        self.cursors[name] = position\n"
 CONFLICT = "if expect is not None and expect != at:"
 RAISED = "            raise CursorConflict"
@@ -233,9 +235,9 @@ NAME = 'name, position = note(message, "name", 200, 1), natural(message, "positi
 @mutants(
     {
         "pushes before an error stay": (BACK, "pass"),
-        "ids before an error stay": (BACK, "self.rows, self.history, _ = before"),
-        "records before an error stay": (BACK, "self.rows, _, self.remembered = before"),
-        "rows before an error stay": (BACK, "_, self.history, self.remembered = before"),
+        "ids before an error stay": (BACK, BACK.replace("self.remembered", "_")),
+        "records before an error stay": (BACK, BACK.replace("self.history", "_")),
+        "rows before an error stay": (BACK, BACK.replace("self.rows", "_")),
         "cursors move before an error": (BEFORE_MOVE, BEFORE_MOVE + MOVED),
         "cursors do not move": (MOVED, ""),
         "cursors move forwards only": (MOVED, MOVED.replace("= position", "= max(at, position)")),
@@ -291,7 +293,6 @@ ROOTED = ".with_root(self.root_for(callback))"
 CHILDREN = "callbacks = [row.callback for row in self._queue(message, now).all()]"
 DEEP = "while message.deep and not parents.issuperset(item.id for item in found):"
 UNKNOWN = "        if key not in [callback.id for callback in callbacks]:"
-QUEUED = "        queued = self.find(callback.id)\n"
 
 
 @mutants(

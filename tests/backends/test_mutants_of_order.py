@@ -189,7 +189,7 @@ COUNTED = (
 )
 ROOM = "        self.check_room(callback)\n"
 ROOT = "        callback = callback.with_phase(phase).with_root(self.root_for(callback))\n"
-QUEUED = "        queued = self.find(callback.id)\n"
+QUEUED = "        queued = like(callback, self.rows)\n"
 REMEMBER = "        self.remembered[callback.id] = now + round(endpoint.dedup_for * 1e9)\n"
 NOT_CONSUMED = "        if consumes and callback.phase not in consumes:\n            return\n"
 

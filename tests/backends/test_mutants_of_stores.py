@@ -17,9 +17,11 @@ from pollin_actors.backends.conformance import (
     consumed,
     cursors,
     family,
+    fences,
     history,
     ordering,
     retention,
+    rotation,
     schedules,
 )
 from pollin_actors.messages import Ack, ClaimSlice
@@ -93,6 +95,10 @@ def forget_capacities(queue: Queue) -> None:
     queue.endpoint = queue.endpoint.replace(capacity=None)
 
 
+def forget_old_secrets(queue: Queue) -> None:
+    queue.endpoint = queue.endpoint.replace(old_secrets=())
+
+
 def lose_the_newest_record(queue: Queue) -> None:
     del queue.history[-1:]
 
@@ -106,6 +112,9 @@ LOSSES: dict[str, Loss] = {
     "ordering keys": without("ordering_key"),
     "parents": without("parent"),
     "roots": without("root"),
+    "fences": without("fence"),
+    "what is remembered of fences": in_queue("fences", {}),
+    "old secrets": forget_old_secrets,
     "origins": without("origin"),
     "turns": find_turns_anew,
     "expiries": set_to("expires_at", NEVER),
@@ -127,6 +136,8 @@ FIRST = (
     *history.CHECKS,
     *retention.CHECKS,
     *cursors.CHECKS,
+    *fences.CHECKS,
+    *rotation.CHECKS,
 )
 
 

@@ -19,26 +19,30 @@ from pollin_actors.messages import (
     CreateEndpoint,
     DeleteEndpoint,
     DumpPage,
+    History,
     Pop,
     Push,
     Reset,
+    RotateSecret,
     Sweep,
     UpdatePhase,
 )
-from pollin_actors.resources import Callback, Endpoint
+from pollin_actors.records import Kind, Record
+from pollin_actors.resources import Callback, Endpoint, Secret
 from tests.backends.sqlite_file import check_file
 
 SECOND = 10**9
 
 IDS = st.sampled_from([*"abcdefghijklmnop"])
 PUSHES = st.builds(
-    lambda endpoint, id, phase, secret: Push(
-        endpoint, Callback(id, id.encode(), phase, 1), secret, secret is None
+    lambda endpoint, id, phase, secret, fence: Push(
+        endpoint, Callback(id, id.encode(), phase, 1, fence=fence), secret, secret is None
     ),
     st.sampled_from(["e", "e", "e", "f"]),
     IDS,
     st.sampled_from(["", "", "", "processed", "gone"]),
-    st.sampled_from([None, None, None, "s", "wrong"]),
+    st.sampled_from([None, None, None, "s", "t", "wrong"]),
+    st.sampled_from([None, None, None, None, "a", "x", "y"]),
 )
 OTHERS = st.one_of(
     st.builds(Pop, st.just("e"), st.none() | IDS),
@@ -46,6 +50,12 @@ OTHERS = st.one_of(
     st.just(Reset("e")),
     st.just(Sweep(3)),
     st.just(DeleteEndpoint("f")),
+    st.builds(
+        RotateSecret,
+        st.just("e"),
+        st.sampled_from([Secret("s"), Secret("t")]),
+        st.sampled_from([0, 10**18 + SECOND]),
+    ),
 )
 # Runs of pushes are what is done at once; what stands between them ends a run.
 GROUPS = st.lists(
@@ -57,8 +67,8 @@ GROUPS = st.lists(
 )
 
 
-def push(id: str) -> Push:
-    return Push("e", Callback(id, b"x", "", 1), None, True)
+def push(id: str, fence: str | None = None) -> Push:
+    return Push("e", Callback(id, b"x", "", 1, fence=fence), None, True)
 
 
 class Both:
@@ -99,6 +109,14 @@ class Both:
                 outcome(lambda it=endpoint: self.sqlite.execute(DumpPage(it)).get().callbacks),
             ]
             assert pages[0] == pages[1]
+        for id in "abcdefghijklmnop":
+            asked = History("e", id)
+            assert told(self.memory.execute(asked)) == told(self.sqlite.execute(asked).get())
+
+
+def told(records: list[Record]) -> list[Any]:
+    """What records say, but for those whose time is each backend's own business."""
+    return [record[2:] for record in records if record.kind is not Kind.EXPIRED]
 
 
 def outcome(act: Any) -> Any:
@@ -112,6 +130,8 @@ def outcome(act: Any) -> Any:
 @given(GROUPS)
 @example([(0, [push(f"{number}") for number in range(200)])])
 @example([(0, [push("c")]), (0, [push(id) for id in "abcdefgh"]), (0, [Pop("e")])])
+@example([(0, [push(id, fence) for id, fence in zip("abcdefgh", "vwxvwxyz", strict=True)])])
+@example([(0, [push("c", "x")]), (3 * SECOND, [push(id, "x") for id in "abcdefgh"])])
 @example([(0, [push("c")]), (3 * SECOND, [push(id) for id in "abcdefgh"])])
 @example([(0, [push("c"), Pop("e")]), (SECOND, [push(id) for id in "abcdefghc"])])
 def test_groups_are_as_good_as_single_messages(groups: list[tuple[int, list[Any]]]) -> None:

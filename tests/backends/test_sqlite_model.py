@@ -31,13 +31,14 @@ class SqliteMachine(QueueMachine):
         connection = sqlite3.connect(self.path)
         try:
             query = (
-                "SELECT callbacks.id FROM callbacks JOIN endpoints USING (queue) "
+                "SELECT callbacks.id, fence FROM callbacks JOIN endpoints USING (queue) "
                 "WHERE remembered_until > ?"
             )
-            remembered = {id for (id,) in connection.execute(query, (self.now,))}
+            remembered = connection.execute(query, (self.now,)).fetchall()
         finally:
             connection.close()
-        assert remembered == set(self.model.remembered)
+        assert {id for id, _ in remembered} == set(self.model.remembered)
+        assert {fence for _, fence in remembered if fence} == set(self.model.fences)
 
 
 class TwoHandlesMachine(SqliteMachine):

@@ -21,6 +21,7 @@ from pollin_actors.messages import (
     HistoryPage,
     IndexEndpoints,
     Push,
+    RotateSecret,
     Stats,
     Sweep,
 )
@@ -152,5 +153,59 @@ def test_a_file_of_the_first_version_keeps_what_it_held(
     assert do(Push("e", Callback.new(b"", id="gone"), None, True)).outcome == "queued"
     assert do(ClaimSlice("e", None)).claims[0].callback == two
     do(Sweep())
+    backend.close()
+    check_file(path)
+
+
+def test_a_file_of_the_second_version_learns_of_fences_and_old_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it held is there, taken in as ever; from now on it knows fences, repeats, overlaps."""
+    path = tmp_path / "inbox.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
+        connection = schema.connect(str(path), "full", 5.0)
+    with closing(connection):
+        connection.execute("INSERT INTO queues (dropped) VALUES (0)")
+        connection.execute(
+            "INSERT INTO endpoints (id, queue, secret, phases, ttl, created_at, dedup_for) "
+            "VALUES ('e', 1, 's', '[\"a\", \"b\"]', 0, 7, 60.0)"
+        )
+        for id, body in (("one", b"1"), ("two", b"22")):
+            added = connection.execute(
+                "INSERT INTO callbacks (queue, id, phase, created_at, remembered_until, keep, "
+                "size, changed_at) VALUES (1, ?, 'a', 1, 500, 1000, ?, 1)",
+                (id, len(body)),
+            )
+            connection.execute(
+                "INSERT INTO requests (position, kind, body) VALUES (?, 1, ?)",
+                (added.lastrowid, body),
+            )
+    assert version(path) == 2
+
+    now = 100
+    backend = SqliteBackend(path)
+    backend.open(lambda: now)
+
+    def do(message: Any) -> Any:
+        return backend.execute(message).get(timeout=60)
+
+    def push(id: str, fence: str | None = None, secret: str = "s") -> str:
+        callback = Callback.new(b"x", id=id, fence=fence)
+        return str(do(Push("e", callback, secret)).outcome)
+
+    assert version(path) == NOW
+    endpoint = Endpoint("e", Secret("s"), ("a", "b"), 0, 7, 60.0)
+    assert do(IndexEndpoints()) == [endpoint]
+    one, two = Callback("one", b"1", "a", 1), Callback("two", b"22", "a", 1)
+    assert do(FetchSlice("e")) == [one, two]
+    outcomes = [push("one"), push("three", "f"), push("four", "f")]
+    assert outcomes == ["duplicate", "queued", "duplicate"]
+    rotated = do(RotateSecret("e", Secret("t"), 200))
+    assert rotated == endpoint.rotated(Secret("t"), now, 200)
+    assert [push("six", secret=secret) for secret in "st"] == ["queued", "duplicate"]
+    kinds = [(record.callback_id, str(record.kind)) for record in do(HistoryPage("e")).records]
+    repeated = [(id, "repeated") for id in ("one", "three", "six")]
+    assert [item for item in kinds if item[1] == "repeated"] == repeated
     backend.close()
     check_file(path)

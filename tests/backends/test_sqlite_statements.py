@@ -73,7 +73,7 @@ def test_no_statement_reads_a_whole_table_or_sorts(
         assert name == "HISTORY" or "TEMP B-TREE" not in step, plan
 
 
-@pytest.mark.parametrize("name", ["KNOWN", "KEY", "HISTORY", "RELATIVE"])
+@pytest.mark.parametrize("name", ["KNOWN", "KEY", "HISTORY", "RELATIVE", "LIKE_ID"])
 def test_an_id_is_found_by_queue_and_id(connection: sqlite3.Connection, name: str) -> None:
     """By the queue alone, it would be looked for among a million."""
     statement = STATEMENTS[name]
@@ -186,6 +186,49 @@ class TestDamage:
                 inbox.do(message)
         assert inbox.do(DeleteEndpoint("e")) is True
         assert [endpoint.id for endpoint in inbox.do(IndexEndpoints())] == ["good"]
+
+    @pytest.mark.parametrize(
+        "damage", ["old_secrets = '[1]'", "old_secrets = '{'", "intake = '['", "intake = '5'"]
+    )
+    def test_of_what_an_endpoint_takes_in_is_named(self, inbox: Inbox, damage: str) -> None:
+        inbox.sql(f"UPDATE endpoints SET {damage}")
+        with pytest.raises(BackendUnavailable, match="endpoint 'e' is damaged"):
+            inbox.do(IndexEndpoints())
+
+
+@pytest.mark.parametrize("intake", ['{"scheme": "of-a-later-version"}', '{"later": 1}'])
+def test_an_endpoint_of_a_later_version_is_named(inbox: Inbox, intake: str) -> None:
+    """It may have a scheme that is not known here; nothing is taken in for it meanwhile."""
+    inbox.do(CreateEndpoint(Endpoint.new(id="good")))
+    inbox.sql(f"UPDATE endpoints SET intake = '{intake}' WHERE id = 'e'")
+    for message in (IndexEndpoints(), Pop("e"), Push("e", Callback.new(b""), None, True)):
+        with pytest.raises(BackendUnavailable, match=r"endpoint 'e' .*; upgrade pollin-actors"):
+            inbox.do(message)
+    assert inbox.do(Pop("good")) is None
+    known = Endpoint.new(id="e")
+    assert inbox.do(UpdateEndpoint(known)) == known
+    assert inbox.push("a") == ["queued"]
+
+
+def test_a_fence_is_found_by_queue_and_fence(connection: sqlite3.Connection) -> None:
+    """Also by the trigger that passes over what is known."""
+    (trigger,) = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE name = 'callback_known'"
+    ).fetchone()
+    asked = re.search(
+        r"SELECT 1 FROM callbacks WHERE queue = new.queue AND fence.*?\){3}", trigger, re.S
+    )
+    assert asked is not None
+    found = re.sub(r"new\.\w+", "1", asked[0]).removesuffix(")")
+    for statement in (
+        found,
+        STATEMENTS["KNOWN_FENCE"],
+        STATEMENTS["FENCED"],
+        STATEMENTS["LIKE_FENCE"],
+    ):
+        values = values_of(statement)
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+        assert any("callbacks_by_fence (queue=? AND fence=?)" in step for step in plan), plan
 
 
 def test_a_file_that_a_newer_version_has_changed_meanwhile_is_let_be(inbox: Inbox) -> None:

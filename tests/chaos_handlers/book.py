@@ -99,6 +99,9 @@ class _Walk:
         if kind is Kind.PUSHED:
             if self._begun:
                 self._say(record, "pushed twice")
+        elif kind is Kind.REPEATED:
+            if record.to_phase != self.phase:
+                self._say(record, f"it is in {self.phase}, not in {record.to_phase}")
         elif self.phase is None:
             self._say(record, "it is not queued")
         elif kind is Kind.CLAIMED:

@@ -27,6 +27,7 @@ order-1
   pushed       received
   claimed      received           split, attempt 1
   acknowledged received -> done   split, attempt 1
+  repeated     done
 order-1/invoice
   pushed       invoice
   claimed      invoice            invoice, attempt 1
@@ -53,6 +54,7 @@ mails-again:order-1/mail
   pushed       mail               orders/order-1/mail
   claimed      mail               mail, attempt 1
   acknowledged mail -> done       mail, attempt 1
+  repeated     done
 """
 
 

@@ -97,7 +97,10 @@ def moves_push(new_store: NewStore) -> None:
         probe.holds("a b c")
         expect(probe.do(Fetch("orders", "c")), stored[2], "what is stored")
         expect(stored[3], stored[0], "the callback of a duplicate")
-        expect([record.callback_id for record in probe.records()], ["a", "b", "c"], "the records")
+        records = [(record.callback_id, str(record.kind)) for record in probe.records()]
+        expected = [(id, "pushed") for id in "abc"]
+        expected[2:2], expected[4:] = [("a", "repeated")], [("b", "repeated")]
+        expect(records, expected, "the records")
         expect(probe.do(FindCursor("orders", "c")), 3, "where the cursor is")
 
 

@@ -28,7 +28,16 @@ from pollin_actors.messages import (
     UpdateEndpoint,
     UpdatePhase,
 )
-from pollin_actors.resources import MAX_DEDUP_FOR_S, MAX_TTL_MS, Callback, Endpoint
+from pollin_actors.resources import (
+    MAX_DEDUP_FOR_S,
+    MAX_TIME_NS,
+    MAX_TTL_MS,
+    Callback,
+    Endpoint,
+    Intake,
+    OldSecret,
+    Secret,
+)
 
 __all__ = ["CHECKS"]
 
@@ -63,6 +72,8 @@ def endpoints_are_kept_exactly(new_store: NewStore) -> None:
             consumes=("☃", "'"),
             capacity=2**62,
             capacity_bytes=0,
+            intake=Intake("none", "later", False, ["text/plain"], 0.1, 3),  # type: ignore[arg-type]
+            old_secrets=(OldSecret(Secret("ö'"), MAX_TIME_NS), OldSecret(Secret("x"), 0)),
         )
         expect(probe.do(CreateEndpoint(odd)), odd, "the reply")
         found = probe.do(FindEndpoint(odd.id))
@@ -74,9 +85,10 @@ def endpoints_are_kept_exactly(new_store: NewStore) -> None:
         probe.do(CreateEndpoint(small))
         expect(probe.do(FindEndpoint("small")), small, "the endpoint")
         plain = small.replace(id="plain", consumes=(), capacity=None, capacity_bytes=None)
+        plain = plain.replace(intake=Intake(), old_secrets=())
         probe.do(CreateEndpoint(plain))
         expect(probe.do(FindEndpoint("plain")), plain, "the endpoint")
-        changed = plain.replace(consumes=("☃",), capacity=7, keep_for=2)
+        changed = plain.replace(consumes=("☃",), capacity=7, keep_for=2, intake=odd.intake)
         expect(probe.do(UpdateEndpoint(changed)), changed, "the reply")
         expect(probe.do(FindEndpoint("plain")), changed, "the endpoint")
 

@@ -87,7 +87,7 @@ class Lookback(Pushes):
             parent = parents.pop()
             for row in self._execute(sql.CHILDREN, (terms.queue, parent, now)).fetchall():
                 # A request that was forgotten in the meantime is not there any more.
-                if row[13]:
+                if row[14]:
                     continue
                 callback = found[row[0]] = self._callback(row)
                 if message.deep and callback.id not in seen:

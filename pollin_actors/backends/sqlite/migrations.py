@@ -280,5 +280,27 @@ _SECOND = (
     END""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
+_THIRD = (
+    # Old secrets are pairs: the secret, and the time at which it is valid no longer.
+    "ALTER TABLE endpoints ADD COLUMN intake TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE endpoints ADD COLUMN old_secrets TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE callbacks ADD COLUMN fence TEXT",
+    "CREATE INDEX callbacks_by_fence ON callbacks (queue, fence) WHERE fence IS NOT NULL",
+    # Records that the same came again are counted: there are only so many of one callback.
+    "CREATE INDEX history_repeats ON history (callback) WHERE kind = 7",
+    "DROP TRIGGER callback_known",
+    f"""CREATE TRIGGER callback_known BEFORE INSERT ON callbacks
+        WHEN EXISTS (SELECT 1 FROM callbacks WHERE queue = new.queue AND id = new.id AND (
+            remembered_until > new.changed_at
+            OR (gone IS NULL AND ifnull(expires_at, {(1 << 63) - 1}) > new.changed_at)))
+        OR (new.fence IS NOT NULL AND EXISTS (
+            SELECT 1 FROM callbacks WHERE queue = new.queue AND fence = new.fence AND (
+                remembered_until > new.changed_at
+                OR (gone IS NULL AND ifnull(expires_at, {(1 << 63) - 1}) > new.changed_at))))
+    BEGIN
+        SELECT RAISE(IGNORE);
+    END""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND, _THIRD)
 """Statements that bring a file from version n to n + 1, in one transaction."""

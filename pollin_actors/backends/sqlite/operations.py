@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pollin_actors import messages
-from pollin_actors.backends.checks import endpoint_of, natural, text
+from pollin_actors.backends.checks import endpoint_of, natural, rotated, text
 from pollin_actors.backends.sqlite import statements as sql
 from pollin_actors.backends.sqlite.claiming import Claiming
 from pollin_actors.backends.sqlite.lookback import PAGE_BYTES, Lookback
@@ -94,6 +94,13 @@ class Operations(Claiming, Lookback):
         self._execute(sql.NEVER_EXPIRES, (terms.queue, phase, self._time_ns()))
         return endpoint
 
+    def rotate(self, message: messages.RotateSecret, stored: None) -> Endpoint:
+        terms, now = self._terms(message), self._time_ns()
+        endpoint = rotated(message, terms.endpoint, now)
+        self._known.pop(endpoint.id, None)
+        self._execute(sql.UPDATE, (*_values(endpoint), endpoint.id))
+        return endpoint
+
     # A queue that nobody can reach any more is left to the sweeps: a long one takes seconds.
 
     def _new_queue(self) -> int | None:
@@ -136,7 +143,7 @@ class Operations(Claiming, Lookback):
             row = self._execute(sql.NEXT, (terms.queue, now)).fetchone()
         else:
             row = self._find_row(terms.queue, key, now)
-        if row is None or (key is not None and row[13]):
+        if row is None or (key is not None and row[14]):
             return None
         callback = self._callback(row)
         self._remove(row[0], Kind.POPPED, now)
@@ -232,7 +239,7 @@ class Operations(Claiming, Lookback):
                     cursor = rows[-1][0]
                     break
                 rows.append(row)
-                size += len(row[-1])
+                size += len(row[12])
         return Page([self._callback(row) for row in rows], cursor)
 
     def reset(self, message: messages.Reset, stored: None) -> int:
@@ -276,6 +283,7 @@ OPERATIONS: Mapping[type, Callable[[Operations, Any, Any], Any]] = MappingProxyT
         messages.DeleteCallback: Operations.delete_callback,
         messages.UpdatePhase: Operations.update_phase,
         messages.Consume: Operations.consume,
+        messages.RotateSecret: Operations.rotate,
         messages.ClaimSlice: Operations.claim_slice,
         messages.Ack: Operations.ack,
         messages.Nack: Operations.nack,
@@ -332,4 +340,6 @@ def _values(endpoint: Endpoint) -> tuple[Any, ...]:
         json.dumps(endpoint.consumes),
         endpoint.capacity,
         endpoint.capacity_bytes,
+        json.dumps(endpoint.intake.as_fields()),
+        json.dumps([(old.secret.reveal(), old.until) for old in endpoint.old_secrets]),
     )

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from pollin_actors import messages
+from pollin_actors.backends.checks import has_only_fence, repeat_reason
 from pollin_actors.backends.sqlite import statements as sql
 from pollin_actors.backends.sqlite.rows import FORGET_EVERY, Rows, Terms, is_text
 from pollin_actors.backends.values import Stored
 from pollin_actors.errors import CallbackNotFound, Full, InvalidValue, PollinError, WrongSecret
+from pollin_actors.records import Kind
 from pollin_actors.resources import Callback, Outcome, PushResult
 
 __all__ = ["Pushes"]
@@ -34,13 +36,13 @@ class Pushes(Rows):
         row = _row(terms, callback, now)
         limited = terms.endpoint.capacity is not None or terms.endpoint.capacity_bytes is not None
         plain = stored.__class__ is tuple and not limited
-        if plain and callback.is_plain:
+        if plain and (callback.is_plain or has_only_fence(callback)):
             cursor = self._execute(sql.ADD, row)
             if not cursor.rowcount:
                 return self._duplicate(terms.queue, as_given, now)
         else:
             # What cannot be stored is no news to who may not push, nor if it is there already.
-            if self._is_known(terms.queue, callback.id, now):
+            if self._is_known(terms.queue, callback, now):
                 return self._duplicate(terms.queue, as_given, now)
             callback = self._related(terms, callback, now)
             if limited:
@@ -80,7 +82,12 @@ class Pushes(Rows):
             row = _row(terms, callback, now)
             endpoint = terms.endpoint
             limited = endpoint.capacity is not None or endpoint.capacity_bytes is not None
-            if stored.__class__ is not tuple or limited or not callback.is_plain or row[:2] in ids:
+            simple = (
+                stored.__class__ is tuple
+                and not limited
+                and (callback.is_plain or has_only_fence(callback))
+            )
+            if not simple or row[:2] in ids:
                 break
             ids.add(row[:2])
             values += row
@@ -88,7 +95,7 @@ class Pushes(Rows):
         rows = next((rows for rows in sql.BATCHES if rows <= len(callbacks)), 0)
         if not rows:
             return [], len(callbacks) + 1
-        cursor = self._execute(sql.ADD_MANY[rows], values[: 9 * rows])
+        cursor = self._execute(sql.ADD_MANY[rows], values[: sql.ADDS * rows])
         if cursor.rowcount != rows:
             return self._some_known(pushes[:rows], callbacks, values, cursor, now), 0
         first = (cursor.lastrowid or 0) - rows + 1
@@ -117,7 +124,7 @@ class Pushes(Rows):
             raise RuntimeError(f"{cursor.rowcount} callbacks were added, {len(added)} are there")
         results = []
         for number, (message, stored) in enumerate(pushes):
-            queue, id = values[9 * number : 9 * number + 2]
+            queue, id = values[sql.ADDS * number : sql.ADDS * number + 2]
             position = added.get((queue, id))
             if position is None:
                 results.append(self._duplicate(queue, message.callback, now))
@@ -133,7 +140,12 @@ class Pushes(Rows):
             EndpointNotFound, WrongSecret, UnknownPhase: it may not be pushed.
         """
         terms = self._terms(message)
-        if not message.trusted and not terms.endpoint.secret.matches(message.secret):
+        endpoint, secret = terms.endpoint, message.secret
+        if not (
+            message.trusted
+            or endpoint.secret.matches(secret)
+            or endpoint.accepts(secret, self._time_ns())
+        ):
             raise WrongSecret(message.endpoint_id)
         return terms, self._entering(terms, message.callback)
 
@@ -144,15 +156,37 @@ class Pushes(Rows):
         self._check_phase(terms.endpoint, phase)
         return callback if not callback.attempts else callback.with_attempts(0)
 
-    def _is_known(self, queue: int, id: str, now: int) -> bool:
-        (until,) = self._execute(sql.KNOWN, (queue, id)).fetchone()
-        if until is None:
-            return False
-        return until > now or self._find_row(queue, id, now) is not None
+    def _is_known(self, queue: int, callback: Callback, now: int) -> bool:
+        (known,) = self._execute(sql.KNOWN, (queue, callback.id, now, now)).fetchone()
+        if not known and callback.fence is not None:
+            values = (queue, callback.fence, now, now)
+            (known,) = self._execute(sql.KNOWN_FENCE, values).fetchone()
+        return bool(known)
 
     def _duplicate(self, queue: int, callback: Callback, now: int) -> PushResult:
+        """Answer a push that adds nothing, and record it."""
+        fence = callback.fence
         row = self._find_row(queue, callback.id, now)
-        return PushResult(callback if row is None else self._callback(row), Outcome.DUPLICATE)
+        if row is None and fence is not None:
+            row = self._execute(sql.FENCED, (queue, fence, now)).fetchone()
+        if row is not None:
+            known = self._callback(row)
+            self._repeat(row[0], callback, known.id, now)
+            return PushResult(known, Outcome.DUPLICATE)
+        found = self._execute(sql.LIKE_ID, (queue, callback.id)).fetchone()
+        if found is None and fence is not None:
+            found = self._execute(sql.LIKE_FENCE, (queue, fence)).fetchone()
+        if found is not None:
+            position, unswept, id = found
+            if unswept:
+                # First things first: its history would say that it came again before it expired.
+                self._remove(position, Kind.EXPIRED, now)
+            self._repeat(position, callback, id, now)
+        return PushResult(callback, Outcome.DUPLICATE)
+
+    def _repeat(self, position: int, callback: Callback, known: str, now: int) -> None:
+        reason = repeat_reason(callback, known) or None
+        self._execute(sql.REPEATED, (position, now, reason))
 
     def _relative(self, terms: Terms, key: str, now: int) -> tuple[int, str | None]:
         """Position and root of a callback that is queued or kept.
@@ -226,4 +260,5 @@ def _row(terms: Terms, callback: Callback, now: int) -> tuple[Any, ...]:
         keep,
         callback.size,
         now,
+        callback.fence,
     )

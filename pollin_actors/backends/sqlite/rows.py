@@ -10,9 +10,14 @@ from pollin_actors.backends.checks import text
 from pollin_actors.backends.sqlite import statements as sql
 from pollin_actors.backends.sqlite.schema import check_version
 from pollin_actors.backends.values import decode
-from pollin_actors.errors import BackendUnavailable, EndpointNotFound, UnknownPhase
+from pollin_actors.errors import (
+    BackendUnavailable,
+    EndpointNotFound,
+    InvalidValue,
+    UnknownPhase,
+)
 from pollin_actors.records import Kind
-from pollin_actors.resources import Callback, Endpoint, Secret
+from pollin_actors.resources import Callback, Endpoint, Intake, OldSecret, Secret
 
 if TYPE_CHECKING:
     import sqlite3
@@ -97,7 +102,8 @@ class Rows:
 
     def _terms_of(self, row: tuple[Any, ...]) -> Terms:
         try:
-            queue, id, secret, phases, ttl, created_at, dedup_for, keep_for, consumes, *limits = row
+            queue, id, secret, phases, ttl, created_at, dedup_for, keep_for = row[:8]
+            consumes, capacity, capacity_bytes, intake, old_secrets = row[8:]
             endpoint = Endpoint(
                 id,
                 Secret(secret),
@@ -107,7 +113,10 @@ class Rows:
                 dedup_for,
                 keep_for,
                 tuple(json.loads(consumes)),
-                *limits,
+                capacity,
+                capacity_bytes,
+                self._intake(id, json.loads(intake)),
+                tuple([OldSecret(Secret(old), until) for old, until in json.loads(old_secrets)]),
             )
             ttl_ns, dedup_ns, keep_ns = (
                 ttl * 1_000_000,
@@ -118,11 +127,23 @@ class Rows:
         except _DAMAGE as error:
             raise self._damaged(f"endpoint {row[1]!r}", "delete it", error) from error
 
+    def _intake(self, endpoint_id: str, fields: dict[str, Any]) -> Intake:
+        try:
+            return Intake.from_fields(fields)
+        except InvalidValue as error:
+            # Not damaged, most likely: a later version knows more schemes.
+            reason = (
+                f"{self._path}: how endpoint {endpoint_id!r} takes requests in is not known here"
+            )
+            hint = "upgrade pollin-actors, or update the endpoint"
+            raise BackendUnavailable("sqlite", f"{reason} ({error})", hint) from error
+
     def _callback(self, row: tuple[Any, ...]) -> Callback:
         id, phase, created_at = row[1:4]
         try:
-            callback = Callback(id, decode(row[10:13]), phase, created_at, *row[4:9])
-            return callback.with_attempts(row[9]) if row[9] else callback
+            parent, root, origin, key, not_before, attempts = row[4:10]
+            request, rest = decode(row[10:13]), (key, not_before, attempts, row[13])
+            return Callback(id, request, phase, created_at, parent, root, origin, *rest)
         except _DAMAGE as error:
             raise self._damaged(f"callback {id!r}", "delete it by its key", error) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pollin_actors.records import Kind
+from pollin_actors.records import MAX_REPEATS, Kind
 
 # Statements that fire triggers say OR FAIL: see the triggers.
 
@@ -17,6 +17,7 @@ KINDS: dict[int, Kind] = {
     4: Kind.DELETED,
     5: Kind.EXPIRED,
     6: Kind.RESET,
+    7: Kind.REPEATED,
     10: Kind.CLAIMED,
     11: Kind.ACKNOWLEDGED,
     12: Kind.FAILED,
@@ -28,7 +29,7 @@ KINDS: dict[int, Kind] = {
 NUMBERS: dict[Kind, int] = {kind: number for number, kind in KINDS.items()}
 
 COLUMNS = """callbacks.position, id, phase, created_at, parent, root, origin, ordering_key,
-    not_before, attempts, requests.kind, headers, body"""
+    not_before, attempts, requests.kind, headers, body, fence"""
 FROM = "FROM callbacks JOIN requests ON requests.position = callbacks.position"
 LIVE = f"ifnull(expires_at, {LARGEST}) > ?"
 
@@ -60,6 +61,11 @@ KEY = f"""SELECT {COLUMNS}, held {FROM} WHERE callbacks.position = (
     SELECT max(position) FROM callbacks INDEXED BY callbacks_by_id
     WHERE queue = ? AND id = ? AND gone IS NULL) AND {LIVE}"""
 
+# As KEY, by fence. One that has expired, and is not swept yet, may have the same.
+FENCED = f"""SELECT {COLUMNS}, held {FROM} WHERE callbacks.position = (
+    SELECT max(position) FROM callbacks INDEXED BY callbacks_by_fence
+    WHERE queue = ? AND fence = ? AND gone IS NULL AND {LIVE})"""
+
 LAST = f"""SELECT {COLUMNS} {FROM} WHERE callbacks.position = (
     SELECT max(position) FROM callbacks INDEXED BY callbacks_by_id
     WHERE queue = ? AND id = ? AND gone IS NOT NULL AND keep > 0)"""
@@ -87,11 +93,13 @@ AVAILABLE = {by: _slice(by, "ASC", (0,)) for by in (False, True)}
 # -- endpoints and queues --------------------------------------------------------------------------
 
 FIND = """SELECT queue, id, secret, phases, ttl, created_at, dedup_for, keep_for, consumes,
-    capacity, capacity_bytes FROM endpoints WHERE id = ?"""
+    capacity, capacity_bytes, intake, old_secrets FROM endpoints WHERE id = ?"""
 CREATE = """INSERT INTO endpoints (secret, phases, ttl, created_at, dedup_for, keep_for, consumes,
-    capacity, capacity_bytes, queue, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    capacity, capacity_bytes, intake, old_secrets, queue, id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 UPDATE = """UPDATE endpoints SET secret = ?, phases = ?, ttl = ?, created_at = ?, dedup_for = ?,
-    keep_for = ?, consumes = ?, capacity = ?, capacity_bytes = ? WHERE id = ?"""
+    keep_for = ?, consumes = ?, capacity = ?, capacity_bytes = ?, intake = ?, old_secrets = ?
+    WHERE id = ?"""
 QUEUE_OF = "SELECT queue FROM endpoints WHERE id = ?"
 DROPPED = "SELECT number FROM queues INDEXED BY queues_dropped WHERE dropped ORDER BY number"
 NEVER_EXPIRES = f"""UPDATE OR FAIL callbacks SET expires_at = NULL, kept_expiry = NULL
@@ -108,9 +116,14 @@ CLEAR = (
 
 # -- pushes ----------------------------------------------------------------------------------------
 
-KNOWN = """SELECT max(remembered_until) FROM callbacks INDEXED BY callbacks_by_id
-    WHERE queue = ? AND id = ?"""
-# A few sizes, so that few statements are prepared; 9 values each, and SQLite takes 999 at least.
+_KNOWN = f"(remembered_until > ? OR (gone IS NULL AND {LIVE}))"
+KNOWN = f"""SELECT EXISTS (SELECT 1 FROM callbacks INDEXED BY callbacks_by_id
+    WHERE queue = ? AND id = ? AND {_KNOWN})"""
+KNOWN_FENCE = f"""SELECT EXISTS (SELECT 1 FROM callbacks INDEXED BY callbacks_by_fence
+    WHERE queue = ? AND fence = ? AND {_KNOWN})"""
+ADDS = 10
+"""Values of one callback that is added."""
+# A few sizes, so that few statements are prepared; SQLite takes 999 values at least.
 BATCHES = (64, 32, 16, 8, 4)
 
 
@@ -120,7 +133,7 @@ def _values(rows: int, columns: int) -> str:
 
 def _add(rows: int) -> str:
     return f"""INSERT OR FAIL INTO callbacks (queue, id, phase, created_at, expires_at,
-        remembered_until, keep, size, changed_at) VALUES {_values(rows, 9)}"""
+        remembered_until, keep, size, changed_at, fence) VALUES {_values(rows, ADDS)}"""
 
 
 def _store(rows: int) -> str:
@@ -133,14 +146,26 @@ ADD_MANY = {rows: _add(rows) for rows in BATCHES}
 STORE = _store(1)
 STORE_MANY = {rows: _store(rows) for rows in BATCHES}
 ADD_RARE = """INSERT OR FAIL INTO callbacks (queue, id, phase, created_at, expires_at,
-    remembered_until, keep, size, changed_at, parent, root, origin, ordering_key, not_before,
-    held, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    remembered_until, keep, size, changed_at, fence, parent, root, origin, ordering_key,
+    not_before, held, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 ADDED = "SELECT queue, id, position FROM callbacks WHERE position > ? ORDER BY position"
 FRONT = """SELECT 1 FROM callbacks INDEXED BY callbacks_ordered WHERE queue = ? AND phase = ?
     AND ordering_key = ? AND held < 2 AND gone IS NULL LIMIT 1"""
 RELATIVE = f"""SELECT position, root FROM callbacks INDEXED BY callbacks_by_id
     WHERE queue = ? AND id = ? AND (keep > 0 OR (gone IS NULL AND {LIVE}))
     ORDER BY position DESC LIMIT 1"""
+
+# The last that is kept and like a duplicate, and whether it has expired and is not swept yet.
+_LIKE = """SELECT position, gone IS NULL, id FROM callbacks INDEXED BY callbacks_by_{0}
+    WHERE queue = ? AND {0} = ? AND keep > 0 ORDER BY position DESC LIMIT 1"""
+LIKE_ID, LIKE_FENCE = _LIKE.format("id"), _LIKE.format("fence")
+REPEATED = f"""INSERT INTO history
+    (queue, callback, kind, from_phase, to_phase, at, attempt, reason)
+    SELECT queue, position, 7, CASE WHEN gone IS NULL THEN phase END,
+        CASE WHEN gone IS NULL THEN phase END, ?2, 0, ?3
+    FROM callbacks WHERE position = ?1 AND keep > 0
+        AND (SELECT count(*) FROM history INDEXED BY history_repeats
+            WHERE callback = ?1 AND kind = 7) < {MAX_REPEATS}"""
 
 # -- what leaves -----------------------------------------------------------------------------------
 
