@@ -110,5 +110,6 @@ class Book:
             self.failed([case], f"{case.kind} to {case.endpoint}: stored {entry.stored} times")
         if case.claim is Claim.GENUINE and entry.taken and not entry.stored:
             self.failed([case], f"{case.kind} to {case.endpoint}: answered 200, and is not there")
-        if entry.refused and entry.stored:
+        # One that is odd may have been taken for several, and the answers come in any order.
+        if case.claim is Claim.GENUINE and entry.refused and entry.stored:
             self.failed([case], f"{case.kind} to {case.endpoint}: refused, and is there")

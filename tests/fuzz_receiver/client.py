@@ -121,10 +121,13 @@ async def _status(reader: asyncio.StreamReader, is_head: bool) -> int | None:
             status, headers = _parsed(head)
             if status >= 200:
                 break
-        if not is_head and "content-length" in headers:
-            await reader.readexactly(int(headers["content-length"]))
+        if "content-length" not in headers:
+            # The server's own, to what is malformed: it ends with the connection.
+            if headers.get("connection") != "close" or status != 400:
+                raise Wrong(f"an answer without a length: {head!r}")
+            await reader.read()
         elif not is_head:
-            raise Wrong(f"an answer without a length: {head!r}")
+            await reader.readexactly(int(headers["content-length"]))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
     return status
