@@ -220,7 +220,7 @@ def other_path(desk: Desk) -> Case:
     headers, _ = desk.signed(sender, marker, body)
     target = rubbish.path(sender.name.encode(), chance)
     sent = [written(target, headers, body)]
-    return Case("other path", "", marker, Claim.PERHAPS, sent, rubbish.ANY, Then.END)
+    return Case("other path", "", marker, Claim.PERHAPS, sent, rubbish.ANY, Then.LAST)
 
 
 def odd_headers(desk: Desk) -> Case:
