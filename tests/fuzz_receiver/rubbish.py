@@ -254,7 +254,8 @@ def mutated(sent: bytes, chance: Random) -> bytes:
         elif way == 2:
             out[at:at] = chance.choice([b"\r\n", b"\x00", b":", b" ", b"\n", b"\xff", b"%", b"\r"])
         elif way == 3:
-            out[at:at] = out[at : at + chance.choice([1, 5, 40])]
+            end = at + chance.choice([1, 5, 40])
+            out[at:at] = out[at : min(end, first) if low == 0 else end]
         else:
             out[at] ^= 1 << chance.randrange(8)
         if low == 0:
