@@ -241,7 +241,7 @@ def mutated(sent: bytes, chance: Random) -> bytes:
     is the first of them, and by which we know it again."""
     out = bytearray(sent)
     first = sent.index(b"\r\n")
-    kept = sent.index(b"\r\n", first + 2)
+    kept = sent.index(b"\r\n", first + 2) + 2
     most = sent.index(b"\r\n\r\n")
     for _ in range(chance.choice([1, 1, 2, 5])):
         low, high = (0, first - 12) if chance.random() < 0.2 else (kept, most - 12)

@@ -95,10 +95,12 @@ class Inbox:
 
 def _told(endpoint_id: str, callback: Callback) -> list[Any]:
     request = callback.request
+    # What comes after it may have been joined to it.
+    shown = MARKER.match((request.header("x-marker") or "").encode("latin-1"))
     inside = MARKER.search(request.body)
     return [
         endpoint_id,
-        request.header("x-marker", ""),
+        shown[0].decode() if shown else "",
         inside[0].decode() if inside else "",
         zlib.crc32(request.body),
     ]

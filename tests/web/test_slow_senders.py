@@ -44,8 +44,9 @@ class Slow:
     @property
     def is_open(self) -> bool:
         """Whether nothing has come back, not even the end."""
+        self.sock.setblocking(False)
         try:
-            self.sock.recv(1, socket.MSG_DONTWAIT)
+            self.sock.recv(1)
         except BlockingIOError:
             return True
         return False
