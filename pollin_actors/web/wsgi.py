@@ -65,6 +65,8 @@ class _Receiver:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         method = environ["REQUEST_METHOD"]
+        if environ.get("wsgi.multiprocess"):
+            self._reception.warn()
         status, headers, body = self._answer(method, environ)
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
         start_response(_STATUS[status], pairs)

@@ -10,6 +10,7 @@ from random import Random
 from pollin_actors import Endpoint, InvalidValue, Secret, signatures
 from pollin_actors.intake import Intake, Verify
 from pollin_actors.signatures import Delivery, Scheme, Verified, parse_scheme
+from pollin_actors.web.quarantine import new_place, quarantine_of
 
 __all__ = ["LATER", "Sender", "senders", "special_endpoints"]
 
@@ -107,9 +108,12 @@ class Sender:
     def endpoints(self) -> list[Endpoint]:
         """The endpoint that it sends to, and one that verifies later."""
         later = Intake(self.scheme, verify=Verify.LATER)
+        # As the receiver would make it, but that it keeps nothing of what has left it.
+        place = new_place(quarantine_of(self.name + LATER)).replace(keep_for=0)
         return [
             _endpoint(self.name, self.secret, Intake(self.scheme)),
             _endpoint(self.name + LATER, self.secret, later),
+            place,
         ]
 
 

@@ -1,4 +1,4 @@
-"""The short form of ``python -m tests.fuzz_receiver``: the same kinds of requests, fewer of each."""
+"""The short form of ``python -m tests.fuzz_receiver``: requests of the same kinds, but fewer."""
 
 from __future__ import annotations
 
