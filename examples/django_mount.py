@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from contextlib import suppress
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIServer, make_server
@@ -45,11 +45,11 @@ def new_inbox() -> Application:
     return Application(endpoints=[orders])
 
 
-def wsgi_service(inbox: Application) -> Callable[..., Iterable[bytes]]:
+def wsgi_service(inbox: Application) -> Any:
     configure()
     hooks, site = web.wsgi(inbox), get_wsgi_application()
 
-    def service(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def service(environ: dict[str, Any], start_response: Any) -> Any:
         path = environ["PATH_INFO"]
         if not path.startswith(f"{PREFIX}/"):
             return site(environ, start_response)
@@ -91,13 +91,13 @@ class Server(ThreadingMixIn, WSGIServer):
 def main(port: int = 8000) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with new_inbox() as inbox:
-        with make_server("127.0.0.1", port, wsgi_service(inbox), Server) as server:
-            print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)
-            try:
-                server.serve_forever()
-            except KeyboardInterrupt:
-                pass
+    with (
+        new_inbox() as inbox,
+        make_server("127.0.0.1", port, wsgi_service(inbox), Server) as server,
+        suppress(KeyboardInterrupt),
+    ):
+        print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)
+        server.serve_forever()
     print("stopped", flush=True)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 
 import httpx
 
 from examples import django_mount
-from pollin_actors import Application, State
+from pollin_actors import State
 from tests.examples.programs import post, serve
 from tests.web.served import served
 
@@ -35,40 +33,36 @@ def test_wsgi_beside_django() -> None:
         assert inbox.callbacks.count("orders").get() == 1
 
 
-@contextlib.contextmanager
-def lifespan(service: object) -> Iterator[None]:
-    """Within it the service has been told to start."""
-    told: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-    said: list[str] = []
-
-    async def send(message: dict[str, str]) -> None:
-        said.append(message["type"])
-
-    async def run() -> None:
-        await told.put({"type": "lifespan.startup"})
-        await told.put({"type": "lifespan.shutdown"})
-        await service({"type": "lifespan"}, told.get, send)  # type: ignore[operator]
-
-    asyncio.run(run())
-    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-    yield
-
-
 def test_asgi_beside_django_under_uvicorn() -> None:
     """The same behind a real server, with the receiver's requests on its event loop."""
     with django_mount.new_inbox() as inbox:
         service = django_mount.asgi_service(inbox)
-        with served(service, "httptools") as url:
-            with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-                ask(client)
+        with (
+            served(service, "httptools") as url,
+            httpx.Client(base_url=url, trust_env=False, timeout=60) as client,
+        ):
+            ask(client)
         assert inbox.callbacks.count("orders").get() == 1
 
 
 def test_its_lifespan_starts_and_stops_the_inbox() -> None:
     """Django has no lifespan, so the function that is served has one."""
-    inbox: Application = django_mount.new_inbox()
-    with lifespan(django_mount.asgi_service(inbox)):
-        assert inbox.state is State.STOPPED
+    inbox = django_mount.new_inbox()
+    service = django_mount.asgi_service(inbox)
+    told = iter(["lifespan.startup", "lifespan.shutdown"])
+    states: list[tuple[str, State]] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": next(told)}
+
+    async def send(message: dict[str, str]) -> None:
+        states.append((message["type"], inbox.state))
+
+    asyncio.run(service({"type": "lifespan"}, receive, send))
+    assert states == [
+        ("lifespan.startup.complete", State.RUNNING),
+        ("lifespan.shutdown.complete", State.STOPPED),
+    ]
 
 
 def test_it_serves_as_a_program_and_stops_at_sigterm() -> None:

@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import zlib
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Trouble(logging.Handler):
         if record.levelno >= logging.ERROR or record.exc_info:
             self.lines.append(logging.Formatter().format(record))
 
-    def process(self, logger: object, name: str, event: dict[str, Any]) -> Any:
+    def process(self, logger: object, name: str, event: MutableMapping[str, Any]) -> Any:
         """As structlog has it."""
         error = event.pop("exc_info", None)
         # What does not verify is rejected by the handler that verifies it: no error of ours.

@@ -71,9 +71,13 @@ def quart(inbox: Application) -> Any:
     async def home() -> str:
         return "the host's"
 
-    host.before_serving(inbox.start)
-    host.after_serving(inbox.stop)
-    return DispatcherMiddleware({"/hooks": asgi(inbox), "": host})
+    @host.while_serving
+    async def run() -> AsyncIterator[None]:
+        with inbox:
+            yield
+
+    hooks: Any = asgi(inbox)
+    return DispatcherMiddleware({"/hooks": hooks, "": host})
 
 
 HOSTS: dict[str, Callable[[Application], Any]] = {
@@ -131,4 +135,4 @@ def test_a_host_that_never_starts_the_inbox_answers_503() -> None:
     with running(host) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         answer = client.post("/hooks/orders", content=b"x", headers=RIGHT)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        assert client.get("/hooks/healthz").json() == {"status": "new"}
+        assert client.get("/hooks/healthz").json() == {"status": "not started"}
