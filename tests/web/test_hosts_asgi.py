@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -72,7 +72,7 @@ def quart(inbox: Application) -> Any:
         return "the host's"
 
     @host.while_serving
-    async def run() -> AsyncIterator[None]:
+    async def run() -> AsyncGenerator[None, None]:
         with inbox:
             yield
 
