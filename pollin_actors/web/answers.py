@@ -15,6 +15,7 @@ __all__ = [
     "FULL",
     "HEALTHY",
     "HEALTH_METHODS",
+    "LENGTH_REQUIRED",
     "NOT_FOUND",
     "POST_ONLY",
     "TOO_LARGE",
@@ -67,6 +68,7 @@ POST_ONLY = _error(405, "use POST", (b"allow", b"POST"))
 HEALTH_METHODS = _error(405, "use GET or HEAD", (b"allow", b"GET, HEAD"))
 TOO_SLOW = _error(408, "the body did not come in time", (b"connection", b"close"))
 DISABLED = _error(410, "the endpoint is disabled")
+LENGTH_REQUIRED = _error(411, "send the body with a Content-Length")
 TOO_LARGE = _error(413, "the request is too large")
 WRONG_TYPE = _error(415, "the endpoint does not take this content type")
 FULL = _error(503, "the endpoint is full: try again later", RETRY_AFTER)

@@ -35,6 +35,7 @@ __all__ = [
     "Quarantine",
     "Quarantined",
     "hide",
+    "new_place",
     "quarantine_of",
     "quarantined",
     "verify_again",
@@ -56,6 +57,13 @@ KEEP_MS = 7 * 86_400_000
 MOST_UNVERIFIED = 100_000
 """Requests that may wait to be verified; then 503, as by a full endpoint."""
 
+MOST_UNVERIFIED_BYTES = 1024 * 1024 * 1024
+"""The same for their size."""
+
+KEPT_S = 600.0
+"""Seconds for which what has left, verified or discarded, can still be looked at. Everybody may
+send to such an endpoint, so this bounds what strangers make us keep."""
+
 MOST_QUARANTINED = 10_000
 """Requests in quarantine; what comes beyond is recorded as discarded, with its reason."""
 
@@ -69,6 +77,21 @@ def quarantine_of(endpoint_id: str) -> str:
     It has the phases ``unverified`` and ``quarantined``.
     """
     return f"{endpoint_id}.unverified"
+
+
+def new_place(place: str) -> Endpoint:
+    """The endpoint of that id, where requests wait to be verified."""
+    return Endpoint.new(
+        [UNVERIFIED, QUARANTINED],
+        KEEP_MS,
+        id=place,
+        dedup_for=0,  # the ids are new ones
+        keep_for=KEPT_S,
+        consumes=[UNVERIFIED],
+        capacity=MOST_UNVERIFIED,
+        capacity_bytes=MOST_UNVERIFIED_BYTES,
+        intake=Intake(enabled=False),
+    )
 
 
 def hide(headers: HeaderPairs, verified: Verified) -> HeaderPairs:
@@ -205,14 +228,7 @@ class Quarantine:
         return self._app.callbacks.push(place, callback, timeout=self._timeout)
 
     def _make(self, place: str) -> Steps[None]:
-        endpoint = Endpoint.new(
-            [UNVERIFIED, QUARANTINED],
-            KEEP_MS,
-            id=place,
-            consumes=[UNVERIFIED],
-            capacity=MOST_UNVERIFIED,
-            intake=Intake(enabled=False),
-        )
+        endpoint = new_place(place)
         with contextlib.suppress(EndpointExists):
             yield self._app.endpoints.create(endpoint, timeout=self._timeout)
 

@@ -197,6 +197,9 @@ class _Receiver:
 def _path(scope: Scope) -> str:
     """The decoded path below where we are mounted; whether or not it includes the mount point."""
     path: str = scope["path"]
+    # Litestar ends the paths of what is mounted in it with a slash that nobody has sent.
+    if path[-1:] == "/" and not (scope.get("raw_path") or b"/").endswith(b"/"):
+        path = path[:-1]
     root: str = scope.get("root_path") or ""
     if root and path.startswith(root):
         below = path[len(root) :]

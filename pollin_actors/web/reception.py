@@ -101,6 +101,7 @@ class Reception:
         self._readiness = Readiness(app, timeout)
         self._quarantine = Quarantine(app, timeout)
         self._refusals = Refusals()
+        self._begun = False
         self._warned = False
 
     def take(self, method: str, path: str, query: bytes, headers: Any) -> Taking:
@@ -156,8 +157,8 @@ class Reception:
         return HEALTHY if state is State.RUNNING else unhealthy(state)
 
     def _take(self, endpoint_id: str, query: bytes, headers: HeaderPairs) -> Taking:
-        if not self._warned:
-            self._warn()
+        if not self._begun:
+            self._begin()
         try:
             declared, content_type = _look(headers)
         except (TypeError, ValueError, AttributeError):
@@ -265,16 +266,22 @@ class Reception:
             except Exception as error:
                 log_failure("receiver.hook_failed", endpoint_id, error)
 
-    def _warn(self) -> None:
-        """Say once if each worker process has an inbox of its own."""
-        self._warned = True
+    def _begin(self) -> None:
+        self._begun = True
+        if multiprocessing.parent_process() is not None:
+            self.warn()
+
+    def warn(self) -> None:
+        """We are one of several worker processes: say once if each has an inbox of its own."""
         backend = self._app.backend
-        if not backend.shared and multiprocessing.parent_process() is not None:
-            log.warning(
-                "receiver.inbox_of_one_process",
-                backend=type(backend).__name__,
-                hint="each worker process has an inbox of its own: run one, or use sqlite://",
-            )
+        if self._warned or backend.shared:
+            return
+        self._warned = True
+        log.warning(
+            "receiver.inbox_of_one_process",
+            backend=type(backend).__name__,
+            hint="each worker process has an inbox of its own: run one, or use sqlite://",
+        )
 
 
 def _pairs(headers: Any) -> HeaderPairs:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from pollin_actors.application import Application
-from pollin_actors.web.answers import BAD_REQUEST, TOO_LARGE, Answer
+from pollin_actors.web.answers import BAD_REQUEST, LENGTH_REQUIRED, TOO_LARGE, Answer
 from pollin_actors.web.receiver import Ack, reception_of
 from pollin_actors.web.reception import BODY, OnReceived, Reception, Taking
 
@@ -35,7 +35,8 @@ def wsgi(
     It takes and answers as :func:`pollin_actors.web.asgi` does, with what WSGI leaves of a
     request: header names come in an order of the server's own and in lower case, with ``-`` for
     each ``_``; headers that were repeated come as one. The body comes as slowly as the server
-    allows: a limit for that is a setting of the server.
+    allows: a limit for that is a setting of the server. A body in chunks is answered 411 behind
+    a server that does not put them together (``wsgi.input_terminated``).
 
     Any thread may call it. The application is neither started nor stopped here.
 
@@ -65,6 +66,8 @@ class _Receiver:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         method = environ["REQUEST_METHOD"]
+        if environ.get("wsgi.multiprocess"):
+            self._reception.warn()
         status, headers, body = self._answer(method, environ)
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
         start_response(_STATUS[status], pairs)
@@ -117,12 +120,14 @@ def _headers(environ: Environ) -> list[tuple[bytes, bytes]]:
 
 
 def _read_body(environ: Environ, limit: int) -> bytes | Answer:
-    """The body; an answer if it is too large, or has ended before it should."""
+    """The body; an answer if it is too large, or cannot be read to its end."""
     declared = environ.get("CONTENT_LENGTH") or ""
     if environ.get("wsgi.input_terminated"):
         left = limit + 1  # the server knows where it ends, also when it came in chunks
     elif declared:
         left = int(declared)
+    elif environ.get("HTTP_TRANSFER_ENCODING"):
+        return LENGTH_REQUIRED  # it has a body, which this server does not read to its end
     else:
         return b""
     read = environ["wsgi.input"].read
@@ -131,8 +136,9 @@ def _read_body(environ: Environ, limit: int) -> bytes | Answer:
         while left > 0 and (piece := read(min(left, PIECE))):
             pieces += piece
             left -= len(piece)
-    except (OSError, ValueError):
-        return BAD_REQUEST  # the sender has gone, or its chunks are malformed
+    except Exception:
+        # The sender has gone, or its chunks are malformed: each server has errors of its own.
+        return BAD_REQUEST
     if len(pieces) > limit:
         return TOO_LARGE
     if declared and len(pieces) < int(declared):

@@ -1,0 +1,1 @@
+"""Rubbish, mistakes, attacks and genuine webhooks, mixed, against a receiver that runs."""

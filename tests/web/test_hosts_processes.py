@@ -1,0 +1,149 @@
+"""The receiver in several worker processes: with an inbox that is not shared it says so."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from pollin_actors import Application
+from pollin_actors.web import wsgi
+from tests.web.calls import SECRET, endpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+EVENT = "receiver.inbox_of_one_process"
+
+
+class Server:
+    """A server with several workers, as a process of its own, and what it prints."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._seen: list[str] = []
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def wait_for(self, pattern: str) -> str:
+        """The first group of what it prints."""
+        while (line := self._lines.get(timeout=60)) is not None:
+            self._seen.append(line)
+            if found := re.search(pattern, line):
+                return found[1] if found.groups() else found[0]
+        raise AssertionError(f"it ended without {pattern}: {''.join(self._seen)}")
+
+    def stop(self) -> str:
+        """All that it has printed."""
+        self._process.terminate()
+        self._process.wait(60)
+        self.reader.join(60)
+        while (line := self._lines.get_nowait()) is not None:
+            self._seen.append(line)
+        return "".join(self._seen)
+
+
+@contextlib.contextmanager
+def workers(command: list[str], inbox: str) -> Iterator[Server]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "INBOX": inbox, "NO_COLOR": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        server = Server(process)
+        try:
+            yield server
+        finally:
+            process.kill()
+            server.reader.join(60)
+
+
+def post(url: str) -> int:
+    headers = {"X-Pollin-Secret": SECRET}
+    answer = httpx.post(
+        f"{url}/orders", content=b"{}", headers=headers, timeout=60, trust_env=False
+    )
+    return answer.status_code
+
+
+UVICORN = ["uvicorn", "tests.web.worker:application", "--workers", "2", "--port", "0"]
+GUNICORN = ["gunicorn", "tests.web.worker:main", "--workers", "2", "--bind", "127.0.0.1:0"]
+
+
+def commands() -> list[Any]:
+    uvicorn = pytest.param(UVICORN, r"running on (http://\S+)", r"startup complete", id="uvicorn")
+    no_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="gunicorn needs fork")
+    config = [*GUNICORN, "--config", "python:tests.web.worker"]
+    return [
+        uvicorn,
+        pytest.param(
+            config, r"Listening at: (http://\S+)", r"Booting worker", id="gunicorn", marks=no_fork
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("command", "address", "ready"), commands())
+def test_workers_that_share_no_inbox_say_so(command: list[str], address: str, ready: str) -> None:
+    """With the memory backend each of two workers has a queue of its own: the log says that, and
+    what to do."""
+    with workers(command, "memory://") as server:
+        url = server.wait_for(address)
+        server.wait_for(ready)
+        assert post(url) == 200
+        assert "sqlite://" in server.wait_for(rf".*{EVENT}.*")
+        server.stop()
+
+
+@pytest.mark.parametrize(("command", "address", "ready"), commands())
+def test_workers_with_one_file_have_nothing_to_say(
+    tmp_path: Path, command: list[str], address: str, ready: str
+) -> None:
+    """With SQLite all workers share one queue."""
+    with workers(command, f"sqlite:///{tmp_path}/inbox.db") as server:
+        url = server.wait_for(address)
+        server.wait_for(ready)
+        assert [post(url) for _ in range(5)] == [200] * 5
+        assert EVENT not in server.stop()
+    with Application(f"sqlite:///{tmp_path}/inbox.db") as app:
+        assert app.callbacks.count("orders").get() == 5
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_wsgi_hears_of_other_processes_from_the_server(several: bool) -> None:
+    """``wsgi.multiprocess`` decides, and it is said once."""
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/orders",
+        "wsgi.multiprocess": several,
+        "wsgi.input": io.BytesIO(),
+        "HTTP_X_POLLIN_SECRET": SECRET,
+    }
+    with Application(endpoints=[endpoint()]) as app, capture_logs() as logs:
+        receiver = wsgi(app)
+        for _ in range(3):
+            receiver(environ, lambda status, headers: None)
+
+    warned = [entry for entry in logs if entry["event"] == EVENT]
+    assert [entry["backend"] for entry in warned] == ["MemoryBackend"] * several
+    assert all("sqlite://" in entry["hint"] for entry in warned)
