@@ -26,7 +26,7 @@ class Verify(StrEnum):
     """From a queue of its own, after it was answered. What is not genuine stays in quarantine."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Intake:
     """What the receiver asks of requests for an endpoint.
 
@@ -44,33 +44,36 @@ class Intake:
         InvalidValue: a field is not acceptable; the error names it.
     """
 
-    scheme: Scheme = _BY_DEFAULT
-    verify: Verify = Verify.FIRST
-    enabled: bool = True
-    content_types: tuple[str, ...] = ()
-    rate: float | None = None
-    burst: int | None = None
+    scheme: Scheme
+    verify: Verify
+    enabled: bool
+    content_types: tuple[str, ...]
+    rate: float | None
+    burst: int | None
 
-    def __post_init__(self) -> None:
-        scheme: object = self.scheme
-        if isinstance(scheme, str):
-            object.__setattr__(self, "scheme", parse_scheme(scheme))
-        elif not isinstance(scheme, Scheme):
-            got = f"a {type(scheme).__name__}"
-            raise InvalidValue("Intake.scheme", "a Scheme, or its text", got)
-        if self.verify not in ("first", "later"):
-            raise InvalidValue("Intake.verify", "'first' or 'later'", repr(self.verify)[:80])
-        object.__setattr__(self, "verify", Verify(self.verify))
-        if not isinstance(self.enabled, bool):
-            raise InvalidValue("Intake.enabled", "True or False", repr(self.enabled)[:80])
-        object.__setattr__(self, "content_types", _read_types(self.content_types))
-        if self.rate is not None:
-            object.__setattr__(self, "rate", _read_rate(self.rate))
-        burst = self.burst
+    def __init__(
+        self,
+        scheme: Scheme | str = _BY_DEFAULT,
+        verify: Verify | str = Verify.FIRST,
+        enabled: bool = True,
+        content_types: Iterable[str] = (),
+        rate: float | None = None,
+        burst: int | None = None,
+    ) -> None:
+        if verify not in ("first", "later"):
+            raise InvalidValue("Intake.verify", "'first' or 'later'", repr(verify)[:80])
+        if not isinstance(enabled, bool):
+            raise InvalidValue("Intake.enabled", "True or False", repr(enabled)[:80])
         if burst is not None and (
             isinstance(burst, bool) or not isinstance(burst, int) or not 1 <= burst <= MAX_RATE
         ):
             raise InvalidValue("Intake.burst", "an int of at least 1", repr(burst)[:80])
+        object.__setattr__(self, "scheme", _read_scheme(scheme))
+        object.__setattr__(self, "verify", Verify(verify))
+        object.__setattr__(self, "enabled", enabled)
+        object.__setattr__(self, "content_types", _read_types(content_types))
+        object.__setattr__(self, "rate", None if rate is None else _read_rate(rate))
+        object.__setattr__(self, "burst", burst)
 
     def as_fields(self) -> dict[str, Any]:
         """Those that are not as by default, as values of JSON."""
@@ -100,6 +103,14 @@ class Intake:
         if unknown:
             raise InvalidValue("Intake", f"fields {', '.join(cls.__slots__)}", repr(unknown)[:80])
         return cls(**fields)
+
+
+def _read_scheme(value: object) -> Scheme:
+    if isinstance(value, str):
+        return parse_scheme(value)
+    if not isinstance(value, Scheme):
+        raise InvalidValue("Intake.scheme", "a Scheme, or its text", f"a {type(value).__name__}")
+    return value
 
 
 def _read_types(value: object) -> tuple[str, ...]:

@@ -150,7 +150,7 @@ class TestWhatComesBack:
             consumes=("received",),
             capacity=9,
             capacity_bytes=10_000,
-            intake=Intake("none", rate=2.5),  # type: ignore[arg-type]  # is made a Scheme
+            intake=Intake("none", rate=2.5),  # is made a Scheme
             old_secrets=[OldSecret(Secret("open-barley"), 2**62)],
         )
         with Application(endpoints=[full]) as app:

@@ -339,7 +339,7 @@ def test_endpoints_say_what_they_ask() -> None:
         with pytest.raises(InvalidValue, match=r"expected .*, got "):
             Intake(**wrong)
     with pytest.raises(InvalidValue, match=r"Endpoint\.id"):
-        Endpoint.new(id="x" * 181, intake=Intake(verify="later"))  # type: ignore[arg-type]
+        Endpoint.new(id="x" * 181, intake=Intake(verify="later"))
     assert Intake.from_fields(Intake().as_fields()) == Intake()
     with pytest.raises(InvalidValue, match="fields"):
         Intake.from_fields({"speed": 3})

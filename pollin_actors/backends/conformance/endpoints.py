@@ -72,7 +72,7 @@ def endpoints_are_kept_exactly(new_store: NewStore) -> None:
             consumes=("☃", "'"),
             capacity=2**62,
             capacity_bytes=0,
-            intake=Intake("none", "later", False, ["text/plain"], 0.1, 3),  # type: ignore[arg-type]
+            intake=Intake("none", "later", False, ["text/plain"], 0.1, 3),
             old_secrets=(OldSecret(Secret("ö'"), MAX_TIME_NS), OldSecret(Secret("x"), 0)),
         )
         expect(probe.do(CreateEndpoint(odd)), odd, "the reply")
