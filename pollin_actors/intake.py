@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from pollin_actors.checking import check_text, describe
 from pollin_actors.errors import InvalidValue
 from pollin_actors.signatures import Scheme, SharedSecret, parse_scheme
 
 __all__ = ["Intake", "Verify"]
 
 MAX_RATE = 1_000_000.0
+HEADER = "header:"
+MAX_ORDER_BY = 200
 _BY_DEFAULT = SharedSecret()
+# What lies where RFC 6901 says; a header's name is of RFC 9110's characters.
+_POINTER = re.compile(r"(/([^~/]|~[01])*)+")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Verify(StrEnum):
@@ -39,6 +46,9 @@ class Intake:
         rate: requests per second that are taken in the long run, by each process; None: any.
         burst: how many are taken at once after a pause; None: as many as in one second of
             ``rate``, and at least 1.
+        order_by: where in a request its ordering key is: a JSON pointer into the body, such as
+            ``"/data/customer"``, which leads to a text or a whole number, or ``"header:"`` and
+            the name of a header. A request that has none is not ordered.
 
     Raises:
         InvalidValue: a field is not acceptable; the error names it.
@@ -50,6 +60,7 @@ class Intake:
     content_types: tuple[str, ...]
     rate: float | None
     burst: int | None
+    order_by: str | None
 
     def __init__(
         self,
@@ -59,6 +70,7 @@ class Intake:
         content_types: Iterable[str] = (),
         rate: float | None = None,
         burst: int | None = None,
+        order_by: str | None = None,
     ) -> None:
         if verify not in ("first", "later"):
             raise InvalidValue("Intake.verify", "'first' or 'later'", repr(verify)[:80])
@@ -74,6 +86,7 @@ class Intake:
         object.__setattr__(self, "content_types", _read_types(content_types))
         object.__setattr__(self, "rate", None if rate is None else _read_rate(rate))
         object.__setattr__(self, "burst", burst)
+        object.__setattr__(self, "order_by", None if order_by is None else _read_place(order_by))
 
     def as_fields(self) -> dict[str, Any]:
         """Those that are not as by default, as values of JSON."""
@@ -90,6 +103,8 @@ class Intake:
             fields["rate"] = self.rate
         if self.burst is not None:
             fields["burst"] = self.burst
+        if self.order_by is not None:
+            fields["order_by"] = self.order_by
         return fields
 
     @classmethod
@@ -110,6 +125,17 @@ def _read_scheme(value: object) -> Scheme:
         return parse_scheme(value)
     if not isinstance(value, Scheme):
         raise InvalidValue("Intake.scheme", "a Scheme, or its text", f"a {type(value).__name__}")
+    return value
+
+
+def _read_place(value: object) -> str:
+    expected = "a JSON pointer, such as /data/customer, or header: and a header's name"
+    if not isinstance(value, str):
+        raise InvalidValue("Intake.order_by", expected, describe(value))
+    check_text("Intake.order_by", value, MAX_ORDER_BY)
+    name = value.removeprefix(HEADER)
+    if not (_POINTER if name == value else _HEADER_NAME).fullmatch(name):
+        raise InvalidValue("Intake.order_by", expected, describe(value))
     return value
 
 

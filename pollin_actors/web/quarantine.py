@@ -28,6 +28,7 @@ from pollin_actors.otp import Backoff, ReplyFuture, Runtime
 from pollin_actors.resources import Callback, Endpoint, PushResult, Request
 from pollin_actors.signatures import Delivery, Refused, Verified
 from pollin_actors.signatures.interface import HeaderPairs
+from pollin_actors.web.ordering import ordering_key
 
 __all__ = [
     "QUARANTINED",
@@ -279,7 +280,7 @@ class Verifier:
             return await self._reject(verified.reason)
         if verified.reply is not None:
             return None
-        await self._push(callback, delivery, verified)
+        await self._push(endpoint.intake, callback, delivery, verified)
         return None
 
     async def _reject(self, reason: str) -> Reject | Discard:
@@ -287,12 +288,22 @@ class Verifier:
         held = await self._app.callbacks.count(place, phase=QUARANTINED)
         return Discard(reason) if held >= MOST_QUARANTINED else Reject(reason)
 
-    async def _push(self, callback: Callback, delivery: Delivery, verified: Verified) -> None:
+    async def _push(
+        self, intake: Intake, callback: Callback, delivery: Delivery, verified: Verified
+    ) -> None:
         # The same id at each attempt, so that it is pushed once.
         key = callback.id if verified.key is None else verified.key
         request = Request(hide(delivery.headers, verified), delivery.body)
         origin = f"{quarantine_of(self._endpoint_id)}/{callback.id}"
-        taken = Callback(key, request, "", callback.created_at, origin=origin, fence=verified.fence)
+        taken = Callback(
+            key,
+            request,
+            "",
+            callback.created_at,
+            origin=origin,
+            fence=verified.fence,
+            ordering_key=ordering_key(intake, delivery),
+        )
         await self._app.callbacks.push(self._endpoint_id, taken)
 
 

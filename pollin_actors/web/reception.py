@@ -51,6 +51,7 @@ from pollin_actors.web.answers import (
 )
 from pollin_actors.web.failures import Refusals, log_failure
 from pollin_actors.web.known import Known, KnownEndpoints
+from pollin_actors.web.ordering import ordering_key
 from pollin_actors.web.quarantine import Quarantine, hide
 from pollin_actors.web.readiness import Readiness
 
@@ -223,6 +224,8 @@ class Reception:
         key = uuid7() if verified.key is None else verified.key
         at = known.runtime.clock.time_ns()
         callback = Callback.arrived(key, request, endpoint.phases[0], at, verified.fence)
+        if endpoint.intake.order_by is not None:
+            callback = callback.replace(ordering_key=ordering_key(endpoint.intake, delivery))
         # Never None: that would mean trusted code of this process. So the backend finds out
         # whether the endpoint is still the one that was read.
         secret = endpoint.secret if verified.secret is None else verified.secret

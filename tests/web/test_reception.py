@@ -335,6 +335,14 @@ def test_endpoints_say_what_they_ask() -> None:
         {"rate": True},
         {"burst": 0},
         {"burst": 1.5},
+        {"order_by": 7},
+        {"order_by": ""},
+        {"order_by": "data/customer"},
+        {"order_by": "/data/~2"},
+        {"order_by": "/data/\0"},
+        {"order_by": "header:"},
+        {"order_by": "header:X Customer"},
+        {"order_by": "/" + "x" * 200},
     ):
         with pytest.raises(InvalidValue, match=r"expected .*, got "):
             Intake(**wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pollin_actors.intake import MAX_RATE, Verify
+from pollin_actors.intake import MAX_ORDER_BY, MAX_RATE, Verify
 from pollin_actors.records import Kind
 from pollin_actors.resources import (
     DEFAULT_DEDUP_FOR_S,
@@ -136,6 +136,12 @@ _INTAKE: dict[str, Schema] = {
         "description": "requests per second; null: any",
     },
     "burst": nullable(integer(1, int(MAX_RATE))),
+    "order_by": {
+        "type": ["string", "null"],
+        "maxLength": MAX_ORDER_BY,
+        "pattern": "^((/([^~/\\u0000]|~[01])*)+|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+)$",
+        "description": "the ordering key: a JSON pointer into bodies, or `header:` and a name",
+    },
 }
 
 _SETTINGS: dict[str, Schema] = {

@@ -69,6 +69,7 @@ def intake_view(intake: Intake) -> dict[str, Any]:
         "content_types": list(intake.content_types),
         "rate": intake.rate,
         "burst": intake.burst,
+        "order_by": intake.order_by,
     }
 
 
