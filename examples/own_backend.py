@@ -16,6 +16,7 @@ from examples.own_backend_queue import NEVER, Queue, Row
 from pollin_actors import messages
 from pollin_actors.backends import checks
 from pollin_actors.backends.checks import (
+    check_expected,
     endpoint_of,
     kinds_of,
     note,
@@ -90,7 +91,9 @@ class ListBackend:
 
     def _update(self, message: messages.UpdateEndpoint, now: int) -> Endpoint:
         endpoint = endpoint_of(message)
-        self._live(endpoint.id, now).endpoint = endpoint
+        queue = self._live(endpoint.id, now)
+        check_expected(message, queue.endpoint)
+        queue.endpoint = endpoint
         return endpoint
 
     def _delete(self, message: messages.DeleteEndpoint, now: int) -> bool:

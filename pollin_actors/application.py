@@ -19,7 +19,14 @@ from pollin_actors.actors.claim_keeper import ClaimKeeper
 from pollin_actors.backends import open_backend
 from pollin_actors.backends.interface import Backend
 from pollin_actors.declared import check_declared, declared_over
-from pollin_actors.errors import EndpointExists, ForkedProcess, InvalidValue, NotRunning
+from pollin_actors.errors import (
+    EndpointConflict,
+    EndpointExists,
+    EndpointNotFound,
+    ForkedProcess,
+    InvalidValue,
+    NotRunning,
+)
 from pollin_actors.facade import Callbacks, Endpoints
 from pollin_actors.handlers import Handlers, Handling, run_of
 from pollin_actors.messages import CheckReady
@@ -46,6 +53,8 @@ from pollin_actors.state import State, refusal_of
 from pollin_actors.tree import ACTORS, CALLBACKS, CONSUMERS, ENDPOINTS, tree_specs
 
 __all__ = ["Application", "State"]
+
+DECLARE_TRIES = 20
 
 log = structlog.get_logger("pollin_actors")
 
@@ -287,13 +296,29 @@ class Application(OwnActors, Handling):
         for declared in self._declared:
             consumes = {*declared.consumes, *self.handlers.phases_of(declared)}
             endpoint = declared.replace(consumes=consumes)
-            try:
-                self.endpoints.create(endpoint).get()
-            except EndpointExists:
-                stored = self.endpoints.find(endpoint.id).get()
-                if stored is not None:
-                    endpoint = declared_over(stored, endpoint, self.runtime.clock.time_ns())
-                self.endpoints.update(endpoint).get()
+            # Each time that it is not, somebody else was quicker.
+            if not any(self._brought(endpoint) for _ in range(DECLARE_TRIES)):
+                raise EndpointConflict(endpoint.id)
+
+    def _brought(self, declared: Endpoint) -> bool:
+        try:
+            self.endpoints.create(declared).get()
+        except EndpointExists:
+            pass
+        else:
+            return True
+        stored = self.endpoints.find(declared.id).get()
+        if stored is None:
+            return False
+        endpoint = declared_over(stored, declared, self.runtime.clock.time_ns())
+        try:
+            self.endpoints.update(endpoint, expect=stored).get()
+        except (EndpointConflict, EndpointNotFound):
+            return False
+        if endpoint.secret != declared.secret:
+            hint = "it was replaced, and the one that did so is valid: rotate to go back to it"
+            log.warning("endpoint.declared_secret_ignored", endpoint=endpoint.id, hint=hint)
+        return True
 
     def _stop(self) -> bool:
         if self._preparing or self._state in (State.NEW, State.STOPPED, State.FORKED):

@@ -22,6 +22,7 @@ __all__ = [
     "DEFAULT_TTL_MS",
     "MAX_DEDUP_FOR_S",
     "MAX_ENDPOINT_ID",
+    "MAX_OLD_SECRETS",
     "MAX_PHASE",
     "MAX_TTL_MS",
     "RESERVED_IDS",
@@ -39,6 +40,7 @@ MAX_VERIFIED_LATER = MAX_ENDPOINT_ID - 20
 MAX_PHASE = 100
 # A hundred years: an expiry in nanoseconds since the epoch still fits 64 bits, in every backend.
 MAX_DEDUP_FOR_S = 100 * 365.25 * 86_400.0
+MAX_OLD_SECRETS = 8
 MAX_TTL_MS = int(MAX_DEDUP_FOR_S) * 1000
 
 RESERVED_IDS = frozenset({".", "..", "healthz", "readyz"})
@@ -67,7 +69,7 @@ class Endpoint:
             phases that are consumed, only what is in those counts.
         capacity_bytes: the same for the sum of their sizes.
         intake: what the receiver asks of requests.
-        old_secrets: those that were replaced and are valid for a while yet.
+        old_secrets: those that were replaced, and until when each is valid; that may be over.
 
     Raises:
         InvalidValue: a field is not acceptable; the error names it.
@@ -165,13 +167,21 @@ class Endpoint:
     def rotated(self, secret: Secret, now: int, until: int) -> Endpoint:
         """Return a copy with another secret; the present one is valid until a time, in nanoseconds.
 
-        Old ones that are valid at ``now`` stay so for as long as they would have. The present
-        secret again changes nothing but that: it is no old one.
+        Old ones stay valid for as long as they would have, unless that time has come: without an
+        overlap no secret but the new one is valid. Those that are valid no longer are still
+        listed, newest first: they were replaced, and nobody takes them for new ones. Of all, at
+        most ``MAX_OLD_SECRETS`` are. The present secret again is no old one.
         """
-        old = [it for it in self.old_secrets if it.until > now and it.secret != secret]
-        if secret != self.secret and until > now:
+        old = [it for it in self.old_secrets if it.secret != secret]
+        if secret != self.secret:
             old.insert(0, OldSecret(self.secret, until))
-        return self.replace(secret=secret, old_secrets=tuple(old))
+        if until <= now:
+            old = [OldSecret(it.secret, min(it.until, now)) for it in old]
+        return self.replace(secret=secret, old_secrets=tuple(old[:MAX_OLD_SECRETS]))
+
+    def has_replaced(self, secret: Secret) -> bool:
+        """Whether this was its secret before, valid or not, and is it no longer."""
+        return secret != self.secret and any(it.secret == secret for it in self.old_secrets)
 
 
 def _check_endpoint_id(value: object) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "CallbackNotFound",
     "ClaimLost",
     "CursorConflict",
+    "EndpointConflict",
     "EndpointExists",
     "EndpointNotFound",
     "ForkedProcess",
@@ -63,6 +64,18 @@ class EndpointExists(PollinError):
         super().__init__(
             f"endpoint {endpoint_id!r} exists already and was left as it is: "
             "update it, delete it first, or choose another id"
+        )
+
+
+class EndpointConflict(PollinError):
+    """The endpoint is not as it was expected to be; nothing was changed. Attribute:
+    ``endpoint_id``."""
+
+    def __init__(self, endpoint_id: str) -> None:
+        self.endpoint_id = endpoint_id
+        super().__init__(
+            f"endpoint {endpoint_id!r} was changed by somebody else and was left as it is: "
+            "find it again and update what that is"
         )
 
 

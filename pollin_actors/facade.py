@@ -75,14 +75,24 @@ class Endpoints:
         return error if error else self._mailbox().ask(CreateEndpoint(endpoint), timeout)
 
     def update(
-        self, endpoint: Endpoint, *, timeout: float | None = DEFAULT_TIMEOUT
+        self,
+        endpoint: Endpoint,
+        *,
+        expect: Endpoint | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
     ) -> ReplyFuture[Endpoint]:
         """Replace the endpoint that has the same id; its queued callbacks stay.
 
-        Errors: ``EndpointNotFound``.
+        Args:
+            endpoint: as it is to be.
+            expect: as it was found: it is replaced only if it is still the same, so that a
+                rotation, or another update, in between is not undone.
+            timeout: seconds until the deadline.
+
+        Errors: ``EndpointNotFound``; ``EndpointConflict``, and nothing is changed.
         """
-        error = _no_endpoint(endpoint)
-        return error if error else self._mailbox().ask(UpdateEndpoint(endpoint), timeout)
+        error = _no_endpoint(endpoint) or (None if expect is None else _no_endpoint(expect))
+        return error if error else self._mailbox().ask(UpdateEndpoint(endpoint, expect), timeout)
 
     def delete(
         self, endpoint_id: str, *, timeout: float | None = DEFAULT_TIMEOUT
@@ -103,8 +113,9 @@ class Endpoints:
         Args:
             endpoint_id: whose.
             secret: the new one; None: one is generated, of the form that its scheme wants.
-            overlap: seconds for which the present one stays valid, 0 for none at all; what was
-                old before is valid for as long as it would have been.
+            overlap: seconds for which the present one stays valid; what was old before is valid
+                for as long as it would have been. With 0 no secret but the new one is valid; the
+                present one again, with 0, only ends all that are old.
             timeout: seconds until the deadline.
 
         Errors: ``EndpointNotFound``; ``InvalidValue`` for a secret that the scheme cannot have.

@@ -111,7 +111,7 @@ class Secret:
 
 
 class OldSecret(NamedTuple):
-    """A secret that was replaced, and is valid for a while yet."""
+    """A secret that was replaced, and may be valid for a while yet."""
 
     secret: Secret
     until: int

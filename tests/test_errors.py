@@ -13,6 +13,7 @@ from pollin_actors.errors import (
     CallbackNotFound,
     ClaimLost,
     CursorConflict,
+    EndpointConflict,
     EndpointExists,
     EndpointNotFound,
     ForkedProcess,
@@ -30,6 +31,7 @@ from pollin_actors.errors import (
 
 EXAMPLES: list[tuple[PollinError, list[str]]] = [
     (EndpointNotFound("orders"), ["'orders'", "create it"]),
+    (EndpointConflict("orders"), ["'orders'", "left as it is", "find it again"]),
     (EndpointExists("orders"), ["'orders'", "update it"]),
     (WrongSecret("orders"), ["'orders'", "nothing was stored"]),
     (UnknownPhase("orders", "gone", ["a", "b"]), ["'gone'", "'a', 'b'", "update the endpoint"]),

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from structlog.testing import capture_logs
 
 from pollin_actors import (
     Application,
     Callback,
     Endpoint,
+    EndpointConflict,
     EndpointNotFound,
     InvalidValue,
     Secret,
@@ -81,8 +83,33 @@ def test_both_secrets_are_valid_for_a_while(app: Application) -> None:
     assert before + overlap <= old.until <= after + overlap
     assert taken(app, "s", "t", "u") == [True, True, False]
 
-    assert app.endpoints.rotate("a", secret=Secret("u"), overlap=0).get().secret == "u"
-    assert taken(app, "s", "t", "u") == [True, False, True]
+    assert app.endpoints.rotate("a", secret=Secret("u")).get().secret == "u"
+    assert taken(app, "s", "t", "u") == [True, True, True]
+
+
+def test_no_overlap_is_none_at_all(app: Application) -> None:
+    """Who has to be rid of a secret is: also of those that an overlap before had left valid."""
+    app.endpoints.rotate("a", secret="t").get()
+    assert app.endpoints.rotate("a", secret="u", overlap=0).get().secret == "u"
+    assert taken(app, "s", "t", "u") == [False, False, True]
+
+
+def test_the_present_secret_without_overlap_ends_the_old_ones(app: Application) -> None:
+    app.endpoints.rotate("a", secret="t").get()
+    app.endpoints.rotate("a", secret="t", overlap=0).get()
+    assert taken(app, "s", "t") == [False, True]
+
+
+def test_an_update_does_not_undo_a_rotation(app: Application) -> None:
+    """Who has read the endpoint before is refused, and nothing is changed."""
+    found = app.endpoints.find("a").get()
+    assert found is not None
+    app.endpoints.rotate("a", secret="t", overlap=0).get()
+    with pytest.raises(EndpointConflict, match="'a' was changed by somebody else"):
+        app.endpoints.update(found.replace(ttl=5), expect=found).get()
+    assert taken(app, "s", "t") == [False, True]
+    with pytest.raises(InvalidValue, match="an Endpoint"):
+        app.endpoints.update(found, expect="a").get()  # type: ignore[arg-type]
 
 
 def test_a_secret_is_generated(app: Application) -> None:
@@ -153,6 +180,31 @@ class Rotated(MemoryBackend):
         return reply
 
 
+class RotatedOnce(MemoryBackend):
+    """The same, once, and without an overlap."""
+
+    armed = False
+
+    def execute(self, message: Any) -> Any:
+        reply = super().execute(message)
+        if type(message) is FindEndpoint and self.armed:
+            self.armed = False
+            super().execute(RotateSecret("a", Secret("other"), 0))
+        return reply
+
+
+class Restless(MemoryBackend):
+    """Somebody else rotates whenever the endpoint is looked at."""
+
+    armed = False
+
+    def execute(self, message: Any) -> Any:
+        reply = super().execute(message)
+        if type(message) is FindEndpoint and self.armed and reply is not None:
+            super().execute(RotateSecret("a", Secret(reply.secret.reveal() + "x"), 0))
+        return reply
+
+
 def test_two_who_rotate_at_once_leave_three_secrets() -> None:
     """Nobody's secret is lost: the change is one step, whatever was seen before."""
     with Application(Rotated(), endpoints=[Endpoint.new(id="a", secret="s")]) as app:
@@ -178,31 +230,70 @@ class TestDeclared:
         backend = MemoryBackend()
         with Application(backend, endpoints=[Endpoint.new(id="a", secret="s")]) as app:
             app.endpoints.rotate("a", secret="t", overlap=60).get()
-            app.endpoints.rotate("a", secret="u", overlap=0).get()
+            app.endpoints.rotate("a", secret="u", overlap=60).get()
         with Application(backend, endpoints=[Endpoint.new(id="a", secret="u")]) as app:
-            assert taken(app, "s", "t", "u") == [True, False, True]
+            assert taken(app, "s", "t", "u") == [True, True, True]
 
     def test_has_no_overlap_with_the_secret_that_was_stored(self) -> None:
-        """Another secret that is declared wins, also one that was old: then it is that no more."""
+        """A new secret that is declared wins at once; an overlap from before goes on."""
         backend = MemoryBackend()
         with Application(backend, endpoints=[Endpoint.new(id="a", secret="s")]) as app:
             app.endpoints.rotate("a", secret="t", overlap=60).get()
-        with Application(backend, endpoints=[Endpoint.new(id="a", secret="s")]) as app:
-            found = app.endpoints.find("a").get()
-            assert found is not None
-            assert found.old_secrets == ()
-            assert taken(app, "s", "t") == [True, False]
+        with Application(backend, endpoints=[Endpoint.new(id="a", secret="u")]) as app:
+            assert taken(app, "s", "t", "u") == [True, False, True]
 
-    def test_drops_what_is_valid_no_more(self, simulation: Simulation) -> None:
-        backend, declared = MemoryBackend(), [Endpoint.new(id="a", secret="t")]
-        with Application(backend, endpoints=declared, runtime=simulation.runtime) as app:
-            app.endpoints.rotate("a", secret="u", overlap=0).get()
-            app.endpoints.rotate("a", secret="t", overlap=1).get()
-            simulation.advance(1)
-        with Application(backend, endpoints=declared, runtime=simulation.runtime) as app:
+    @pytest.mark.parametrize("overlap", [0, 60])
+    def test_does_not_undo_a_rotation(self, overlap: float) -> None:
+        """A restart with the declaration from before it leaves the new secret, and says so; what
+        was withdrawn, perhaps because it leaked, stays so."""
+        backend, declared = MemoryBackend(), [Endpoint.new(id="a", secret="s")]
+        with Application(backend, endpoints=declared) as app:
+            app.endpoints.rotate("a", secret="t", overlap=overlap).get()
+        for _ in range(2):
+            with capture_logs() as logs, Application(backend, endpoints=declared) as app:
+                assert taken(app, "s", "t") == [overlap > 0, True]
+            [entry] = [it for it in logs if it["event"] == "endpoint.declared_secret_ignored"]
+            assert entry["endpoint"] == "a"
+            assert "'s'" not in str(logs)
+
+    def test_is_that_of_the_latest_declaration(self) -> None:
+        """While a deployment goes on, a worker with the old declaration does not go back."""
+        backend = MemoryBackend()
+        for declared, valid in (("s", "s"), ("t", "t"), ("s", "t"), ("t", "t"), ("u", "u")):
+            endpoint = Endpoint.new(id="a", secret=declared)
+            with Application(backend, endpoints=[endpoint]) as app:
+                assert [it for it in "stu" if taken(app, it) == [True]] == [valid]
+
+    def test_takes_the_declared_secret_where_the_scheme_is_another(self) -> None:
+        """The stored one may be none that it can have."""
+        backend = MemoryBackend()
+        with Application(backend, endpoints=[Endpoint.new(id="a", secret="7")]) as app:
+            app.endpoints.rotate("a", secret="seven", overlap=0).get()
+        endpoint = Endpoint.new(id="a", secret="7", intake=Intake(Numbered()))
+        with Application(backend, endpoints=[endpoint]) as app:
+            assert taken(app, "7", "seven") == [True, False]
+
+    def test_waits_for_who_changes_it_at_the_same_time(self) -> None:
+        """A rotation between the look and the update is not undone."""
+        backend = RotatedOnce()
+        with Application(backend, endpoints=[Endpoint.new(id="a", secret="s")]):
+            pass
+        backend.armed = True
+        with Application(backend, endpoints=[Endpoint.new(id="a", secret="s", ttl=7)]) as app:
+            assert taken(app, "s", "other") == [False, True]
             found = app.endpoints.find("a").get()
             assert found is not None
-            assert found.old_secrets == ()
+            assert found.ttl == 7
+
+    def test_gives_up_where_others_change_it_all_the_time(self) -> None:
+        """The start fails and says why, instead of going on for ever."""
+        backend = Restless()
+        with Application(backend, endpoints=[Endpoint.new(id="a", secret="s")]):
+            pass
+        backend.armed = True
+        app = Application(backend, endpoints=[Endpoint.new(id="a", secret="s")])
+        with pytest.raises(EndpointConflict):
+            app.start()
 
     def test_with_old_secrets_of_its_own_has_those(self) -> None:
         backend = MemoryBackend()

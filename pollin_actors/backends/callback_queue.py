@@ -6,7 +6,7 @@ from collections import OrderedDict
 from heapq import heappush
 from typing import TYPE_CHECKING, TypeAlias
 
-from pollin_actors.backends.checks import has_only_fence, rotated, text
+from pollin_actors.backends.checks import check_expected, has_only_fence, rotated, text
 from pollin_actors.backends.id_memory import IdMemory, fence_key
 from pollin_actors.backends.ordered_index import OrderedIndex
 from pollin_actors.backends.past import Past
@@ -193,6 +193,7 @@ class CallbackQueue(QueueState):
 
     def update_endpoint(self, message: messages.UpdateEndpoint, time_ns: Clock) -> Endpoint:
         self.begin(time_ns)
+        check_expected(message, self.endpoint)
         terms = read_terms(message.endpoint)
         if terms.dedup_ns != self.terms.dedup_ns:
             self.ids.delay_changed()

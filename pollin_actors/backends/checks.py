@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any
 
-from pollin_actors.errors import InvalidValue
+from pollin_actors.errors import EndpointConflict, InvalidValue
 from pollin_actors.records import Kind
 from pollin_actors.resources import MAX_DEDUP_FOR_S, MAX_TIME_NS, Callback, Endpoint, Secret
 
 __all__ = [
+    "check_expected",
     "endpoint_of",
     "has_only_fence",
     "kinds_of",
@@ -62,6 +63,22 @@ def endpoint_of(message: Any) -> Endpoint:
         name = f"{type(message).__name__}.endpoint"
         raise InvalidValue(name, "an Endpoint", f"a {type(endpoint).__name__}")
     return endpoint
+
+
+def check_expected(message: Any, stored: Endpoint) -> None:
+    """See whether an endpoint is as the update expects it to be, if that expects anything.
+
+    Raises:
+        EndpointConflict: it is not.
+        InvalidValue: what is expected is no ``Endpoint``.
+    """
+    expect = message.expect
+    if expect is None:
+        return
+    if not isinstance(expect, Endpoint):
+        raise InvalidValue("UpdateEndpoint.expect", "an Endpoint, or None", f"a {_kind(expect)}")
+    if expect != stored:
+        raise EndpointConflict(stored.id)
 
 
 def rotated(message: Any, endpoint: Endpoint, now: int) -> Endpoint:

@@ -45,10 +45,14 @@ class UpdateEndpoint(NamedTuple):
     in the creation order. A changed ttl, dedup_for or keep_for counts for later pushes; the ttl
     and the phases that are consumed also for whatever enters a phase later.
 
-    Errors: ``EndpointNotFound``.
+    With ``expect`` it is replaced only if what is stored equals that, its secrets included: so
+    nobody writes back what another has changed meanwhile.
+
+    Errors, nothing changed: ``EndpointNotFound``, ``EndpointConflict``.
     """
 
     endpoint: Endpoint
+    expect: Endpoint | None = None
 
 
 class DeleteEndpoint(NamedTuple):
@@ -71,11 +75,11 @@ class Consume(NamedTuple):
 
 class RotateSecret(NamedTuple):
     """Give an endpoint another secret; the present one stays valid until then. Reply: the changed
-    ``Endpoint``.
+    ``Endpoint``, which is as ``Endpoint.rotated`` says.
 
-    ``until`` is nanoseconds since the epoch; a time that has come leaves no overlap. Old secrets
-    that are still valid stay so for as long as they would have. The present secret again changes
-    nothing.
+    ``until`` is nanoseconds since the epoch; a time that has come leaves no overlap, and ends that
+    of older ones. Otherwise old secrets stay valid for as long as they would have. The present
+    secret again is no old one, and changes nothing else.
 
     Errors, nothing changed: ``EndpointNotFound``; ``InvalidValue`` for a secret that the
     endpoint's scheme cannot have.

@@ -14,6 +14,7 @@ from examples.own_backend_queue import NEVER, Queue
 from pollin_actors.backends.conformance import check_backend
 from pollin_actors.errors import (
     CallbackNotFound,
+    EndpointConflict,
     EndpointExists,
     InvalidValue,
     PollinError,
@@ -487,6 +488,29 @@ def updates_move_to_the_end(backend: ListBackend, message: UpdateEndpoint, now: 
     endpoint = right(backend, message, now)
     backend._queues[endpoint.id] = backend._queues.pop(endpoint.id)
     return endpoint
+
+
+@instead_of(UpdateEndpoint)
+def updates_expect_nothing(backend: ListBackend, message: UpdateEndpoint, now: int) -> Any:
+    return right(backend, message._replace(expect=None), now)
+
+
+@instead_of(UpdateEndpoint)
+def updates_do_not_expect_secrets(backend: ListBackend, message: UpdateEndpoint, now: int) -> Any:
+    if isinstance(message.expect, Endpoint) and message.endpoint.id in backend._queues:
+        stored = backend._queues[message.endpoint.id].endpoint
+        expect = message.expect.replace(secret=stored.secret, old_secrets=stored.old_secrets)
+        message = message._replace(expect=expect)
+    return right(backend, message, now)
+
+
+@instead_of(UpdateEndpoint)
+def conflicts_change_all_the_same(backend: ListBackend, message: UpdateEndpoint, now: int) -> Any:
+    try:
+        return right(backend, message, now)
+    except EndpointConflict:
+        right(backend, message._replace(expect=None), now)
+        raise
 
 
 @pytest.mark.parametrize(("kinds", "operation"), MUTANTS, ids=[m[1].__name__ for m in MUTANTS])

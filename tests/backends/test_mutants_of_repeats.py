@@ -208,8 +208,7 @@ ROTATED = "        queue.endpoint = rotated(message, queue.endpoint, now)\n"
             "        queue = self._queues.get(message.endpoint_id, first)\n" + ROTATED,
         ),
         "updates keep old secrets": (
-            "        self._live(endpoint.id, now).endpoint = endpoint\n",
-            "        queue = self._live(endpoint.id, now)\n"
+            "        queue.endpoint = endpoint\n",
             "        old = (*endpoint.old_secrets, *queue.endpoint.old_secrets)\n"
             "        queue.endpoint = endpoint.replace(old_secrets=old)\n",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pollin_actors.backends.conformance.probe import Check, NewStore, Probe, expect, refuses
 from pollin_actors.errors import (
+    EndpointConflict,
     EndpointExists,
     EndpointNotFound,
     InvalidValue,
@@ -25,6 +26,7 @@ from pollin_actors.messages import (
     PopSlice,
     Push,
     Reset,
+    RotateSecret,
     UpdateEndpoint,
     UpdatePhase,
 )
@@ -140,6 +142,27 @@ def only_what_exists_is_updated(new_store: NewStore) -> None:
         expect(probe.do(FindEndpoint("none")), None, "the endpoint")
 
 
+def only_what_is_as_expected_is_updated(new_store: NewStore) -> None:
+    """UpdateEndpoint that expects an endpoint other than the stored one, be it only by its secret,
+    raises EndpointConflict, and nothing is changed; one that expects no Endpoint, InvalidValue."""
+    with Probe(new_store) as probe:
+        found = probe.do(FindEndpoint("orders"))
+        rotated = probe.do(RotateSecret("orders", Secret("t"), probe.now + 10))
+        late = UpdateEndpoint(found.replace(ttl=5), found)
+        refuses(EndpointConflict, probe.do, late)
+        half = rotated.replace(old_secrets=())
+        refuses(EndpointConflict, probe.do, UpdateEndpoint(half, half))
+        expect(probe.do(FindEndpoint("orders")), rotated, "the endpoint")
+        changed = rotated.replace(ttl=5, phases=("new",), dedup_for=0.5, consumes=["new"])
+        expect(probe.do(UpdateEndpoint(changed, rotated)), changed, "the reply")
+        expect(probe.do(FindEndpoint("orders")), changed, "the endpoint")
+        unknown = Endpoint.new(id="none")
+        refuses(EndpointNotFound, probe.do, UpdateEndpoint(unknown, unknown))
+        for wrong in ("orders", 5, ("orders",)):
+            refuses(InvalidValue, probe.do, UpdateEndpoint(rotated, wrong))  # type: ignore[arg-type]
+        expect(probe.do(FindEndpoint("orders")), changed, "the endpoint")
+
+
 def deleting_removes_everything(new_store: NewStore) -> None:
     """DeleteEndpoint says whether it existed; callbacks and the memory of ids go with it."""
     with Probe(new_store) as probe:
@@ -194,6 +217,7 @@ CHECKS: tuple[Check, ...] = (
     updates_keep_what_is_queued,
     a_changed_secret_counts_at_once,
     only_what_exists_is_updated,
+    only_what_is_as_expected_is_updated,
     deleting_removes_everything,
     an_endpoint_must_exist,
     other_messages_are_refused,

@@ -12,6 +12,7 @@ from pollin_actors.backends.conformance.probe import (
     expect,
     refuses,
 )
+from pollin_actors.endpoint import MAX_OLD_SECRETS
 from pollin_actors.errors import EndpointNotFound, InvalidValue, WrongSecret
 from pollin_actors.messages import FindEndpoint, Push, RotateSecret, UpdateEndpoint
 from pollin_actors.resources import MAX_TIME_NS, Callback, Endpoint, OldSecret, Secret
@@ -57,7 +58,7 @@ def old_secrets_are_valid_for_a_while(new_store: NewStore) -> None:
 
 def rotations_add_up(new_store: NewStore) -> None:
     """Each old secret is valid for as long as was said of it, the newest is the first; what is
-    valid no longer is forgotten at the next rotation."""
+    valid no longer is still listed, eight at most."""
     with Probe(new_store) as probe:
         start = probe.now
         _rotate(probe, "t", 30)
@@ -69,22 +70,32 @@ def rotations_add_up(new_store: NewStore) -> None:
         probe.now = of_t.until
         _takes(probe, "su")
         old = _rotate(probe, "w", 5).old_secrets
-        expect([item.secret.reveal() for item in old], ["u", "s"], "the old secrets")
+        expect([item.secret.reveal() for item in old], ["u", "t", "s"], "the old secrets")
         _takes(probe, "suw")
+        for number in range(MAX_OLD_SECRETS):
+            old = _rotate(probe, f"more {number}", 5).old_secrets
+        expect(len(old), MAX_OLD_SECRETS, "the number of old secrets")
+        expect(old[-1].secret.reveal(), "w", "the oldest")
 
 
 def rotations_need_no_overlap(new_store: NewStore) -> None:
-    """A time that has come leaves the old secret invalid at once; the present secret again changes
-    nothing, and one that was old is so no more."""
+    """A time that has come leaves all old secrets invalid at once; the present secret again is no
+    old one, and one that was old is so no more."""
     with Probe(new_store) as probe:
         expect(_rotate(probe, "s", 10), probe.endpoint, "the reply to the same secret")
-        expect(_rotate(probe, "t", 0), probe.endpoint.replace(secret="t"), "the reply")
+        ended = OldSecret(Secret("s"), probe.now)
+        changed = probe.endpoint.replace(secret="t", old_secrets=(ended,))
+        expect(_rotate(probe, "t", 0), changed, "the reply")
         _takes(probe, "t")
         _rotate(probe, "u", 10)
         old = OldSecret(Secret("u"), probe.now + 20 * SECOND)
-        back = probe.endpoint.replace(secret="t", old_secrets=(old,))
+        back = probe.endpoint.replace(secret="t", old_secrets=(old, ended))
         expect(_rotate(probe, "t", 20), back, "the reply to an old secret")
         _takes(probe, "tu")
+        _rotate(probe, "w", 20)
+        _takes(probe, "tuw")
+        _rotate(probe, "w", 0)
+        _takes(probe, "w")
 
 
 def updates_replace_old_secrets(new_store: NewStore) -> None:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pollin_actors import messages
-from pollin_actors.backends.checks import endpoint_of, natural, rotated, text
+from pollin_actors.backends.checks import check_expected, endpoint_of, natural, rotated, text
 from pollin_actors.backends.sqlite import statements as sql
 from pollin_actors.backends.sqlite.claiming import Claiming
 from pollin_actors.backends.sqlite.lookback import PAGE_BYTES, Lookback
@@ -63,6 +63,9 @@ class Operations(Claiming, Lookback):
         values = _values(endpoint)
         if self._execute(sql.QUEUE_OF, (endpoint.id,)).fetchone() is None:
             raise EndpointNotFound(endpoint.id)
+        # Only then: one that cannot be read may be replaced.
+        if message.expect is not None and (terms := self._read_terms(endpoint.id)) is not None:
+            check_expected(message, terms.endpoint)
         self._known.pop(endpoint.id, None)
         self._execute(
             sql.UPDATE,

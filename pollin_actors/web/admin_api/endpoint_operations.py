@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from heapq import nsmallest
 from typing import Any
 
-from pollin_actors.errors import EndpointNotFound
+from pollin_actors.errors import EndpointConflict, EndpointNotFound
 from pollin_actors.resources import Endpoint, Intake
 from pollin_actors.secret import Secret
 from pollin_actors.web.admin_api import schemas as s
@@ -15,6 +16,9 @@ from pollin_actors.web.admin_api.table import Call, Operation, Reply
 from pollin_actors.web.admin_api.views import endpoint_view, intake_of
 
 __all__ = ["OPERATIONS"]
+
+# A change is tried so often: each time somebody else was quicker.
+TRIES = 5
 
 _ONE = "/endpoints/{endpoint_id}"
 
@@ -68,11 +72,9 @@ async def delete(call: Call) -> Reply:
 async def rotate(call: Call) -> Reply:
     given, overlap = call.body.get("secret"), call.body["overlap"]
     secret = None if given is None else Secret(given)
-    endpoints: Any = call.app.endpoints
-    async with call.changing:
-        endpoint = await endpoints.rotate(
-            call.endpoint_id, secret=secret, overlap=overlap, timeout=call.timeout
-        )
+    endpoint = await call.app.endpoints.rotate(
+        call.endpoint_id, secret=secret, overlap=overlap, timeout=call.timeout
+    )
     return _with_secret(endpoint, generated=given is None)
 
 
@@ -99,17 +101,24 @@ async def _find(call: Call) -> Endpoint:
 
 
 async def _update(call: Call, changes: dict[str, Any]) -> dict[str, Any]:
-    if "secret" in call.body:
-        # At once: whoever wants both to be valid for a while rotates.
-        changes |= {"secret": Secret(call.body["secret"]), "old_secrets": ()}
-    # One after the other: none may write back what another has changed meanwhile.
-    async with call.changing:
+    for _ in range(TRIES):
         stored = await _find(call)
-        if isinstance(changes.get("intake"), dict):
-            changes["intake"] = intake_of({**stored.intake.as_fields(), **changes["intake"]})
-        changed = stored.replace(**changes)
-        endpoint = await call.app.endpoints.update(changed, timeout=call.timeout)
-    return endpoint_view(endpoint)
+        wanted = dict(changes)
+        if isinstance(wanted.get("intake"), dict):
+            wanted["intake"] = intake_of({**stored.intake.as_fields(), **wanted["intake"]})
+        if "secret" in call.body:
+            # At once: whoever wants both to be valid for a while rotates.
+            now = call.app.runtime.clock.time_ns()
+            stored_anew = stored.rotated(Secret(call.body["secret"]), now, now)
+            changed = stored_anew.replace(**wanted)
+        else:
+            changed = stored.replace(**wanted)
+        # Nothing is written back that somebody else has changed meanwhile, such as a secret.
+        with contextlib.suppress(EndpointConflict):
+            return endpoint_view(
+                await call.app.endpoints.update(changed, expect=stored, timeout=call.timeout)
+            )
+    raise EndpointConflict(call.endpoint_id)
 
 
 def _settings(body: dict[str, Any], into: bool = False) -> dict[str, Any]:
@@ -163,6 +172,7 @@ OPERATIONS = (
         run=replace,
         body=s.WHOLE_ENDPOINT,
         replies={200: ref("Endpoint")},
+        errors=(409,),
     ),
     Operation(
         id="change_endpoint",
@@ -172,6 +182,7 @@ OPERATIONS = (
         run=change,
         body=s.CHANGED_ENDPOINT,
         replies={200: ref("Endpoint")},
+        errors=(409,),
     ),
     Operation(
         id="delete_endpoint",

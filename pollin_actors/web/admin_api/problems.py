@@ -10,6 +10,7 @@ from pollin_actors.errors import (
     CallbackNotFound,
     ClaimLost,
     CursorConflict,
+    EndpointConflict,
     EndpointExists,
     EndpointNotFound,
     ForkedProcess,
@@ -41,6 +42,7 @@ class Kind(NamedTuple):
 KINDS: dict[type[Exception], Kind] = {
     EndpointNotFound: Kind(404, "endpoint-not-found", "There is no such endpoint"),
     CallbackNotFound: Kind(404, "callback-not-found", "There is no such callback"),
+    EndpointConflict: Kind(409, "endpoint-conflict", "Somebody else has changed the endpoint"),
     EndpointExists: Kind(409, "endpoint-exists", "There is such an endpoint already"),
     PhaseConflict: Kind(409, "phase-conflict", "The callback is in another phase"),
     ClaimLost: Kind(409, "claim-lost", "The claim has ended"),

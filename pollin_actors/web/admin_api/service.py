@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -128,7 +127,6 @@ class _Shared:
     def __init__(self, app: Application, timeout: float) -> None:
         self.app = app
         self.timeout = timeout
-        self.changing = asyncio.Lock()
         # What the largest callback takes as base64, and what is around it.
         self.max_body = app.settings.max_bytes * 4 // 3 + 64 * 1024
 
@@ -183,7 +181,6 @@ class _Resource:
         return Call(
             app=self._shared.app,
             timeout=self._shared.timeout,
-            changing=self._shared.changing,
             mounted_at=request.scope.get("root_path", ""),
             endpoint_id=endpoint_id,
             query=query,

@@ -26,7 +26,6 @@ class Call:
     Arguments:
         app: the application.
         timeout: seconds that the inbox has.
-        changing: held while an endpoint is read, changed and written back.
         mounted_at: the path of the API.
         endpoint_id: of the path; empty where there is none.
         query: the parameters of the URL, with defaults.
@@ -37,7 +36,6 @@ class Call:
 
     app: Application
     timeout: float
-    changing: asyncio.Lock
     mounted_at: str
     endpoint_id: str
     query: dict[str, Any]

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from pollin_actors import Application, Callback, Request
+from pollin_actors import Application, Callback, Request, Secret
+from pollin_actors.backends.memory import MemoryBackend
+from pollin_actors.messages import FindEndpoint, RotateSecret
 from pollin_actors.records import Kind
 from pollin_actors.replay import Replay
 from pollin_actors.web.admin_api.table import ClientGone
-from tests.web.admin_api.api import ROTATES, Api, Exchange
+from tests.web.admin_api.api import ROTATES, Api, Exchange, orders
 
 
 def ids(answer: Any) -> list[str]:
@@ -83,6 +85,46 @@ class TestEndpoints:
         given = api.request("POST", "/rotate", json={"secret": "given-by-the-operator"})
         assert given.status_code == 200
         assert "given-by" not in given.text
+
+    def test_a_rotation_meanwhile_is_not_undone(self) -> None:
+        """A secret that is withdrawn while a setting is changed stays withdrawn."""
+
+        class Rotated(MemoryBackend):
+            left = 0
+
+            def execute(self, message: Any) -> Any:
+                reply = super().execute(message)
+                if type(message) is FindEndpoint and self.left:
+                    self.left -= 1
+                    super().execute(RotateSecret("orders", Secret(f"fresh-{self.left}"), 0))
+                return reply
+
+        backend = Rotated()
+        with Application(backend, endpoints=[orders(secret="leaked")]) as app:
+            api = Api(app)
+            backend.left = 2
+            changed = api.json(api.request("PATCH", "", json={"ttl": 5}))
+            assert changed["ttl"] == 5
+            stored = app.endpoints.find("orders").get()
+            assert stored is not None
+            assert (stored.secret.reveal(), stored.ttl) == ("fresh-0", 5)
+            assert not stored.accepts("leaked", app.runtime.clock.time_ns())
+
+            backend.left = 100
+            answer = api.request("PATCH", "", json={"ttl": 6})
+            backend.left = 0
+            assert api.problem(answer, 409, "endpoint-conflict")["endpoint_id"] == "orders"
+            assert api.get("")["ttl"] == 5
+
+    def test_a_secret_that_is_set_ends_the_old_ones(self, api: Api) -> None:
+        """And is known to have replaced them, for whoever declares one of them."""
+        api.post("/rotate", {"overlap": 60, "secret": "second-secret"})
+        api.json(api.request("PATCH", "", json={"secret": "third-secret"}))
+        stored = api.app.endpoints.find("orders").get()
+        assert stored is not None
+        now = api.app.runtime.clock.time_ns()
+        assert [it.reveal() for it in stored.secrets_at(now)] == ["third-secret"]
+        assert stored.has_replaced(Secret("second-secret"))
 
     def test_changes_at_the_same_time_do_not_undo_each_other(self, memory: Application) -> None:
         """Each reads, changes and writes back what the one before has written."""
