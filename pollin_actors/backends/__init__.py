@@ -15,6 +15,8 @@ __all__ = ["Announces", "Backend", "BackendClass", "open_backend"]
 _GROUP = "pollin_actors.backends"
 _OURS = {
     "memory": ("memory", "MemoryBackend"),
+    "postgres": ("postgres", "PostgresBackend"),
+    "postgresql": ("postgres", "PostgresBackend"),
     "sqlite": ("sqlite", "SqliteBackend"),
 }
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
