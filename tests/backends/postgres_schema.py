@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
 from tests.servers import postgres
 
-__all__ = ["ask", "check_schema", "schema_of"]
+__all__ = [
+    "ask",
+    "check_schema",
+    "locked_endpoint",
+    "processes_of",
+    "schema_of",
+    "terminate",
+    "wait_for_waiting",
+]
 
 LIVE = "queue NOT IN (SELECT number FROM queues WHERE dropped)"
 
@@ -100,3 +110,35 @@ def check_schema(url: str) -> None:
         connection.execute(f"SET search_path = {schema_of(url)}".encode())
         for what, query in NOTHING.items():
             assert (what, connection.execute(query.encode()).fetchall()) == (what, [])
+
+
+@contextmanager
+def locked_endpoint(url: str, endpoint_id: str = "e") -> Iterator[None]:
+    """Hold an endpoint, as another node in the middle of a transaction does."""
+    with psycopg.connect(postgres.server()) as connection:
+        query = f"SELECT 1 FROM {schema_of(url)}.endpoints WHERE id = %s FOR UPDATE"
+        assert connection.execute(query.encode(), (endpoint_id,)).fetchall() == [(1,)]
+        yield
+        connection.rollback()
+
+
+def wait_for_waiting(url: str, count: int = 1) -> list[int]:
+    """Wait until so many statements on a schema wait for a lock; the processes of the server."""
+    query = """SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+        AND strpos(query, %s) > 0 AND pg_sleep(0.005) IS NOT NULL"""
+    for _ in range(4000):
+        found = [row[0] for row in ask(url, query, f'"{schema_of(url)}"')]
+        if len(found) >= count:
+            return found
+    raise AssertionError(f"{count} statements should wait for a lock by now")
+
+
+def terminate(url: str, process: int) -> None:
+    """End a connection from the server's side, as a failing network would."""
+    assert ask(url, "SELECT pg_terminate_backend(%s)", process) == [(True,)]
+
+
+def processes_of(url: str) -> list[int]:
+    """The server's processes that have worked on a schema last."""
+    query = "SELECT pid FROM pg_stat_activity WHERE strpos(query, %s) > 0 AND state = 'idle'"
+    return [row[0] for row in ask(url, query, f'"{schema_of(url)}"')]

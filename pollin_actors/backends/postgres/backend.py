@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pollin_actors.backends.postgres.announcer import Announcer
 from pollin_actors.backends.postgres.driver import load_driver
@@ -17,6 +17,9 @@ from pollin_actors.messages import Push
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.waiting import simulated_scheduler
+
+if TYPE_CHECKING:
+    from pollin_actors.otp.futures import Outcome
 
 __all__ = ["PostgresBackend"]
 
@@ -149,5 +152,5 @@ class PostgresBackend:
                 self._writer = self._announcer = None
 
 
-def _nobody(group: Sequence[Job]) -> None:
+def _nobody(group: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
     """Nobody is told."""

@@ -64,7 +64,8 @@ DECLARE
     many bigint;
 BEGIN
     WITH old AS MATERIALIZED (
-        SELECT c.*, p.n, p.why FROM unnest(positions, reasons) WITH ORDINALITY AS p(position, why, n)
+        SELECT c.*, p.n, p.why
+        FROM unnest(positions, reasons) WITH ORDINALITY AS p(position, why, n)
             JOIN {s}.callbacks AS c ON c.queue = the_queue AND c.position = p.position
             WHERE c.gone IS NULL
     ), gone AS (
@@ -364,7 +365,8 @@ BEGIN
         RETURN false;
     END IF;
     PERFORM {{s}}.turn(the_queue, now);
-    PERFORM {{s}}.move(the_queue, the_position, new_phase, the_kind, now, why, new_expiry, consumed);
+    PERFORM {{s}}.move(
+        the_queue, the_position, new_phase, the_kind, now, why, new_expiry, consumed);
     RETURN true;
 END $$"""
 

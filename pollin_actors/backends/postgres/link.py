@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +16,7 @@ from pollin_actors.errors import BackendUnavailable
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["Address", "Link", "connect"]
+__all__ = ["Address", "Link", "connect", "is_pooled", "readable"]
 
 OLDEST = 14
 """The oldest version of the server that is used."""
@@ -72,19 +73,35 @@ def connect(address: Address) -> Connection[Any]:
             raise BackendUnavailable(NAME, reason + " that is supported", "upgrade the server")
         # One type for all ints: a statement is prepared once, whatever their values are.
         connection.adapters.register_dumper(int, Int8Dumper)
-        row = connection.execute("SELECT current_setting('server_encoding'), pg_backend_pid()")
-        encoding, process = row.fetchone() or ("", 0)
+        query = "SELECT current_setting('server_encoding')"
+        (encoding,) = connection.execute(query).fetchone() or ("",)
         if encoding != "UTF8":
             reason = f"the database is encoded in {encoding}, which cannot hold every text"
             raise BackendUnavailable(NAME, reason, "use a database with the encoding UTF8")
         # A pooler gives out numbers of its own. It may use another connection for each
         # transaction, so nothing is kept there beyond one.
-        pooled = process != connection.info.backend_pid
-        connection.prepare_threshold = PREPARE_AFTER if address.prepare and not pooled else None
+        prepares = address.prepare and not is_pooled(connection)
+        connection.prepare_threshold = PREPARE_AFTER if prepares else None
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def readable(sources: Sequence[int], timeout: float | None) -> list[int]:
+    """Those of the file descriptors from which something can be read, or that are broken.
+
+    Arguments:
+        sources: the file descriptors.
+        timeout: seconds to wait for one at most; None waits for ever.
+    """
+    if not hasattr(select, "poll"):
+        return select.select(sources, [], [], timeout)[0]
+    # select cannot have numbers as large as those of a server with a thousand connections.
+    poll = select.poll()
+    for source in sources:
+        poll.register(source, select.POLLIN)
+    return [source for source, _ in poll.poll(None if timeout is None else timeout * 1000)]
 
 
 def is_pooled(connection: Connection[Any]) -> bool:
@@ -125,12 +142,7 @@ class Link:
         return connection
 
     def _is_quiet(self, connection: Connection[Any]) -> bool:
-        if connection.closed:
-            return False
-        try:
-            return not select.select([connection.fileno()], [], [], 0)[0]
-        except (OSError, ValueError):  # a number too large for select
-            return True
+        return not connection.closed and not readable([connection.fileno()], 0.0)
 
     def undo(self, error: BaseException | None) -> None:
         """Roll back what is open; let go of the connection if the error has made it useless."""

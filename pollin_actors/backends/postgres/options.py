@@ -82,13 +82,17 @@ def read_url(url: object, given: Options) -> tuple[Any, ...]:
     from psycopg.conninfo import conninfo_to_dict
 
     try:
-        parameters = conninfo_to_dict(text)
+        found = conninfo_to_dict(text)
     except driver.Error:
-        # Its message quotes parts of the URL, and the password may be one.
+        found = {"host": "@"}  # its message quotes parts of the URL, and the password may be one
+    parameters = {name: str(value) for name, value in found.items()}
+    # A password with such a character, not encoded, would be half in the host or in the port, and
+    # in errors then.
+    ports = parameters.get("port", "").split(",")
+    if "@" in parameters.get("host", "") or not all(port.isdecimal() for port in ports if port):
         hint = "percent-encode what is not a letter or digit in user and password"
         raise InvalidValue("backend", _URL, "what libpq does not understand", hint) from None
-    options = _read_texts(given, ours)
-    return ({name: str(value) for name, value in parameters.items()}, *options)
+    return (parameters, *_read_texts(given, ours))
 
 
 def _read_texts(given: Options, ours: dict[str, str]) -> Options:

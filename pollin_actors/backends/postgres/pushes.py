@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from pollin_actors import messages
 from pollin_actors.backends.checks import has_only_fence, repeat_reason
@@ -117,8 +117,8 @@ class Pushes(Claiming):
             return self._duplicate(terms.queue, as_given, now)
         callback = self._related(terms, callback, now)
         self._check_room(terms, callback, now)
-        if stored.__class__ is not tuple:
-            raise cast("InvalidValue", stored)
+        if isinstance(stored, InvalidValue):
+            raise stored
         rare = self._rarely(terms, callback, now)
         arrays = (
             texts([rare.parent]),
@@ -129,7 +129,7 @@ class Pushes(Claiming):
             numbers([rare.held]),
             numbers([rare.due]),
         )
-        row = (*_row(terms, callback, now), *cast("Stored", stored))
+        row = (*_row(terms, callback, now), *stored)
         query = f"SELECT * FROM {_PUSH.replace('{e}', 'true')}"
         self._execute(query, _values([row], arrays, True, now))
         return PushResult(callback, Outcome.QUEUED)

@@ -142,8 +142,8 @@ REPEATED = f"""INSERT INTO {{s}}.history
     SELECT c.queue, c.position, 7, CASE WHEN c.gone IS NULL THEN c.phase END,
         CASE WHEN c.gone IS NULL THEN c.phase END, %(now)s, 0, %(reason)s
     FROM {{s}}.callbacks AS c WHERE {_QUEUE} AND c.position = %(position)s AND c.keep > 0
-        AND (SELECT count(*) FROM {{s}}.history AS h
-            WHERE h.queue = %(queue)s AND h.callback = %(position)s AND h.kind = 7) < {MAX_REPEATS}"""
+        AND (SELECT count(*) FROM {{s}}.history AS h WHERE h.queue = %(queue)s
+            AND h.callback = %(position)s AND h.kind = 7) < {MAX_REPEATS}"""
 ROOM = {
     every: f"""SELECT coalesce(sum(queued), 0)::bigint, coalesce(sum(size), 0)::bigint
         FROM {{s}}.counts WHERE queue = %(queue)s{more}"""

@@ -49,11 +49,14 @@ class Transactions:
     Arguments:
         link: the connection.
         operations: what is done on it.
-        told: called after a commit, with the messages that it has carried out.
+        told: called after a commit, with the messages that it has carried out, and their outcomes.
     """
 
     def __init__(
-        self, link: Link, operations: Operations, told: Callable[[Sequence[Job]], None]
+        self,
+        link: Link,
+        operations: Operations,
+        told: Callable[[Sequence[Job], Sequence[Outcome]], None],
     ) -> None:
         self._link = link
         self._operations = operations
@@ -86,7 +89,7 @@ class Transactions:
                     return
             self._settle(group, [self._failure(group, error)] * len(group))
             return
-        self._told(group)
+        self._told(group, outcomes)
         self._settle(group, outcomes)
 
     def _commit_beside(self, group: Sequence[Job]) -> None:
@@ -105,7 +108,7 @@ class Transactions:
                     held[endpoint_id] = error
                 self._settle([job], [self._failure([job], error)])
                 continue
-            self._told([job])
+            self._told([job], outcomes)
             self._settle([job], outcomes)
 
     def _attempt(self, group: Sequence[Job]) -> list[Outcome]:
@@ -165,7 +168,6 @@ class Transactions:
             ]
         else:
             cursors = self._sure(connection, lambda: self._send_all(connection, entering, shots))
-        self._operations.begun(connection, (), (), True)
         outcomes: list[Outcome] = []
         for shot, cursor in zip(shots, cursors, strict=True):
             try:

@@ -21,6 +21,7 @@ from pollin_actors.otp.last_words import log_exception
 
 if TYPE_CHECKING:
     from pollin_actors.backends.postgres.link import Link
+    from pollin_actors.otp.futures import Outcome
     from pollin_actors.otp.runtime import Scheduler
 
 __all__ = ["Job", "Writer", "not_open"]
@@ -48,7 +49,7 @@ class Writer:
     Arguments:
         link: the connection.
         time_ns: the clock.
-        told: called after each commit with what it has carried out.
+        told: called after each commit with what it has carried out, and the outcomes.
         scheduler: of a simulated run: there is no thread then, and groups are its tasks.
 
     Raises:
@@ -60,7 +61,7 @@ class Writer:
         self,
         link: Link,
         time_ns: Callable[[], int],
-        told: Callable[[Sequence[Job]], None],
+        told: Callable[[Sequence[Job], Sequence[Outcome]], None],
         scheduler: Scheduler | None,
     ) -> None:
         self._link = link
@@ -200,7 +201,7 @@ class Writer:
                 try:
                     self._transactions.commit(group)
                 except Exception as error:
-                    # A defect of ours, or no memory: the thread lives on, and nobody waits for ever.
+                    # A defect of ours, or no memory: the thread lives on, nobody waits for ever.
                     log_exception("backend.writer_failed", schema=self._link.address.schema)
                     self._link.drop()
                     self._operations.undone()
