@@ -17,7 +17,7 @@ from pollin_actors.actors import Locate
 from pollin_actors.actors.changes import Changes
 from pollin_actors.actors.claim_keeper import ClaimKeeper
 from pollin_actors.backends import open_backend
-from pollin_actors.backends.interface import Backend
+from pollin_actors.backends.interface import Announces, Backend
 from pollin_actors.declared import check_declared, declared_over
 from pollin_actors.errors import (
     EndpointConflict,
@@ -240,6 +240,8 @@ class Application(OwnActors, Handling):
             runtime.on_event = self._on_event
         try:
             self._runtime = runtime.start()
+            if isinstance(self.backend, Announces):
+                self.backend.announce_to(self._changes.announced)
             self.backend.open(runtime.clock.time_ns)
             self._build(runtime)
             self._declare()

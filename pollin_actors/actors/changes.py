@@ -49,6 +49,15 @@ class Changes:
         for endpoint_id in list(self._watchers):
             self.happened(endpoint_id)
 
+    def announced(self, endpoint_id: str | None, revised: bool) -> None:
+        """Say that another process has changed something at an endpoint, or anywhere."""
+        if revised:
+            self.revision = object()
+        if endpoint_id is None:
+            self.anywhere()
+        else:
+            self.happened(endpoint_id)
+
     def _add(self, endpoint_id: str, wake: Callable[[], None]) -> None:
         self._watchers[endpoint_id] = (*self._watchers.get(endpoint_id, ()), wake)
 

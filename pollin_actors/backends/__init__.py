@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from pollin_actors.backends.interface import Backend, BackendClass
+from pollin_actors.backends.interface import Announces, Backend, BackendClass
 from pollin_actors.errors import BackendUnavailable, InvalidValue, UnknownBackend
 
-__all__ = ["Backend", "BackendClass", "open_backend"]
+__all__ = ["Announces", "Backend", "BackendClass", "open_backend"]
 
 _GROUP = "pollin_actors.backends"
+_OURS = {
+    "memory": ("memory", "MemoryBackend"),
+    "postgres": ("postgres", "PostgresBackend"),
+    "postgresql": ("postgres", "PostgresBackend"),
+    "sqlite": ("sqlite", "SqliteBackend"),
+}
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
 
 
@@ -48,21 +55,17 @@ def open_backend(spec: str | Backend) -> Backend:
 
 
 def _load(scheme: str) -> Any:
-    if scheme == "memory":
-        # Ours are known also where the package's metadata is not installed.
-        from pollin_actors.backends.memory import MemoryBackend
-
-        return MemoryBackend
-    if scheme == "sqlite":
-        from pollin_actors.backends.sqlite import SqliteBackend
-
-        return SqliteBackend
+    # Ours are known also where the package's metadata is not installed.
+    ours = _OURS.get(scheme)
+    if ours is not None:
+        module, name = ours
+        return getattr(import_module(f"pollin_actors.backends.{module}"), name)
     found = entry_points(group=_GROUP)
     for entry_point in found:
         if entry_point.name.lower() == scheme:
             break
     else:
-        raise UnknownBackend(scheme, sorted({"memory", "sqlite", *(entry.name for entry in found)}))
+        raise UnknownBackend(scheme, sorted({*_OURS, *(entry.name for entry in found)}))
     try:
         loaded = entry_point.load()
     except (ImportError, AttributeError) as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Backend", "BackendClass"]
+__all__ = ["Announces", "Backend", "BackendClass"]
 
 
 @runtime_checkable
@@ -59,6 +59,26 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Finish what was accepted and let go of the engine. Closing twice does nothing."""
+        ...
+
+
+@runtime_checkable
+class Announces(Protocol):
+    """What a backend may have besides: it tells at once what other processes have done.
+
+    Who waits for work, follows a history or remembers an endpoint then hears of it without
+    looking. The application looks every ``Settings.poll_interval`` seconds all the same, so an
+    announcement may be lost; one too many does no harm.
+    """
+
+    def announce_to(self, announce: Callable[[str | None, bool], None]) -> None:
+        """Have ``announce(endpoint_id, revised)`` called after changes; called before ``open``.
+
+        It is called on any thread, one of the backend's as a rule, never waits and never raises.
+        ``endpoint_id`` is where something has changed, None if it may be anywhere, as after a
+        connection was lost. ``revised`` is whether the endpoint itself may have changed, and not
+        only what is queued there. What this process did may be told as well, or be left out.
+        """
         ...
 
 

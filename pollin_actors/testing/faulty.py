@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Literal
 
 from pollin_actors.actors.callback_actor import FUTURES
-from pollin_actors.backends.interface import Backend
+from pollin_actors.backends.interface import Announces, Backend
 from pollin_actors.errors import BackendUnavailable, InvalidValue
 from pollin_actors.otp import Later, ReplyFuture
 
@@ -119,6 +119,11 @@ class FaultyBackend:
         with self._lock:
             self._faults.clear()
             self._delays.clear()
+
+    def announce_to(self, announce: Callable[[str | None, bool], None]) -> None:
+        """Have the inner backend announce what others do, if it can."""
+        if isinstance(self.inner, Announces):
+            self.inner.announce_to(announce)
 
     def open(self, time_ns: Callable[[], int]) -> None:
         """Open the inner backend."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pollin_actors.backends.conformance import NewBackend, NewStore
 from pollin_actors.backends.memory import MemoryBackend
+from pollin_actors.backends.postgres import PostgresBackend
 from pollin_actors.backends.sqlite import SqliteBackend
+from tests.servers import postgres
 
 __all__ = ["STORES", "Stores"]
 
@@ -21,7 +23,16 @@ def _sqlite(path: Path) -> NewBackend:
     return lambda: SqliteBackend(path)
 
 
-STORES: dict[str, Callable[[Path], NewBackend]] = {"memory": _memory, "sqlite": _sqlite}
+def _postgres(path: Path) -> NewBackend:
+    url = postgres.new_schema()
+    return lambda: PostgresBackend(url)
+
+
+STORES: dict[str, Callable[[Path], NewBackend]] = {
+    "memory": _memory,
+    "postgres": _postgres,
+    "sqlite": _sqlite,
+}
 """By name: what makes a new store, in a file of that name if it needs one."""
 
 

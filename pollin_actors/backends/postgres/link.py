@@ -1,0 +1,184 @@
+"""The connection to the server: opened, lost and opened again, and never used across a fork."""
+
+from __future__ import annotations
+
+import os
+import select
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pollin_actors.backends.postgres.driver import load_driver
+from pollin_actors.backends.postgres.failures import NAME, survives
+from pollin_actors.errors import BackendUnavailable
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+__all__ = ["Address", "Link", "connect", "is_pooled", "readable"]
+
+OLDEST = 14
+"""The oldest version of the server that is used."""
+PREPARE_AFTER = 2
+"""So often a statement is sent before the server is asked to prepare it."""
+
+# Unless the URL says otherwise: a server that is silently gone is noticed within a quarter of a
+# minute, and not after the hours that TCP takes.
+DEFAULTS = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+    "application_name": "pollin_actors",
+}
+
+
+class Address(NamedTuple):
+    """Where the server is, as parameters of libpq, and how it is to be used."""
+
+    parameters: dict[str, str]
+    schema: str
+    synchronous_commit: str
+    lock_timeout: float
+    prepare: bool
+
+    @property
+    def password(self) -> str | None:
+        """What is not to be shown."""
+        return self.parameters.get("password")
+
+    def __repr__(self) -> str:
+        return f"Address(schema={self.schema!r})"
+
+
+def connect(address: Address) -> Connection[Any]:
+    """Open a connection, in autocommit mode.
+
+    Raises:
+        MissingExtra: psycopg is not installed.
+        BackendUnavailable: the server is too old, or its database cannot hold every text.
+        psycopg.Error: it cannot be opened.
+    """
+    driver = load_driver()
+    from psycopg.types.numeric import Int8Dumper
+
+    parameters: dict[str, Any] = {**DEFAULTS, **address.parameters, "client_encoding": "UTF8"}
+    connection: Connection[Any] = driver.connect(**parameters, autocommit=True)
+    try:
+        version = connection.info.server_version
+        if version < OLDEST * 10_000:
+            reason = f"the server is PostgreSQL {version // 10_000}, and {OLDEST} is the oldest"
+            raise BackendUnavailable(NAME, reason + " that is supported", "upgrade the server")
+        # One type for all ints: a statement is prepared once, whatever their values are.
+        connection.adapters.register_dumper(int, Int8Dumper)
+        query = "SELECT current_setting('server_encoding')"
+        (encoding,) = connection.execute(query).fetchone() or ("",)
+        if encoding != "UTF8":
+            reason = f"the database is encoded in {encoding}, which cannot hold every text"
+            raise BackendUnavailable(NAME, reason, "use a database with the encoding UTF8")
+        # A pooler gives out numbers of its own. It may use another connection for each
+        # transaction, so nothing is kept there beyond one.
+        prepares = address.prepare and not is_pooled(connection)
+        connection.prepare_threshold = PREPARE_AFTER if prepares else None
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def readable(sources: Sequence[int], timeout: float | None) -> list[int]:
+    """Those of the file descriptors from which something can be read, or that are broken.
+
+    Arguments:
+        sources: the file descriptors.
+        timeout: seconds to wait for one at most; None waits for ever.
+    """
+    if not hasattr(select, "poll"):
+        return select.select(sources, [], [], timeout)[0]
+    # select cannot have numbers as large as those of a server with a thousand connections.
+    poll = select.poll()
+    for source in sources:
+        poll.register(source, select.POLLIN)
+    return [source for source, _ in poll.poll(None if timeout is None else timeout * 1000)]
+
+
+def is_pooled(connection: Connection[Any]) -> bool:
+    """Whether something between us and the server shares out connections."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return row is None or row[0] != connection.info.backend_pid
+
+
+class Link:
+    """One connection at a time to one server. Used by one thread at a time.
+
+    Arguments:
+        address: of the server.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.connection: Connection[Any] | None = None
+        _links.add(self)
+
+    def open(self) -> Connection[Any]:
+        """The connection: the one that there is, unless it was lost meanwhile, or a new one.
+
+        Raises:
+            MissingExtra, BackendUnavailable, psycopg.Error: it cannot be opened.
+        """
+        connection = self.connection
+        if connection is not None and not self._is_quiet(connection):
+            # The server has said something unasked: most likely good-bye. Nothing was sent yet,
+            # so nothing is in doubt.
+            with suppress(Exception):
+                connection.pgconn.consume_input()
+            if connection.closed or connection.broken or not self._is_quiet(connection):
+                self.drop()
+                connection = None
+        if connection is None:
+            connection = self.connection = connect(self.address)
+        return connection
+
+    def _is_quiet(self, connection: Connection[Any]) -> bool:
+        return not connection.closed and not readable([connection.fileno()], 0.0)
+
+    def undo(self, error: BaseException | None) -> None:
+        """Roll back what is open; let go of the connection if the error has made it useless."""
+        connection = self.connection
+        if connection is None:
+            return
+        usable = error is None or survives(error)
+        if usable:
+            try:
+                connection.rollback()
+            except Exception:
+                usable = False
+        if not usable:
+            self.drop()
+
+    def drop(self) -> None:
+        """Let go of the connection; the next use opens another."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
+
+
+# -- forks -----------------------------------------------------------------------------------------
+
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+# Closing a connection in a forked child would end the parent's: they are kept from being closed.
+_inherited: list[Connection[Any]] = []
+
+
+def _after_fork() -> None:
+    for link in tuple(_links):
+        if link.connection is not None:
+            _inherited.append(link.connection)
+            link.connection = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

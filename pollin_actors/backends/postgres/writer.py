@@ -1,0 +1,237 @@
+"""The one that writes: takes whatever waits, commits it as one transaction, then answers."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pollin_actors.backends.postgres.compiling import Job
+from pollin_actors.backends.postgres.failures import NAME, unavailable
+from pollin_actors.backends.postgres.operations import Operations
+from pollin_actors.backends.postgres.schema import migrate
+from pollin_actors.backends.postgres.transactions import Transactions
+from pollin_actors.errors import BackendUnavailable, ForkedProcess, PollinError
+from pollin_actors.otp.guard import Guard
+from pollin_actors.otp.last_words import log_exception
+
+if TYPE_CHECKING:
+    from pollin_actors.backends.postgres.link import Link
+    from pollin_actors.otp.futures import Outcome
+    from pollin_actors.otp.runtime import Scheduler
+
+__all__ = ["Job", "Writer", "not_open"]
+
+GROUP = 512
+"""Messages in one transaction at most."""
+
+
+def not_open() -> BackendUnavailable:
+    """The error of who comes before open() or after close()."""
+    return BackendUnavailable(NAME, "it is not open", "call open() first")
+
+
+class Writer:
+    """Owns the connection on which all messages are carried out, in the order of their submission.
+
+    One connection, because that is what keeps the order: a thread's messages take effect in the
+    order in which it has sent them, also if one of them reads. They wait for the network anyway,
+    and what waits is sent as one.
+
+    Only the writer's own thread works, or the scheduler of a simulated run. No waiting thread
+    helps it: an interrupt in the middle of an exchange with the server would leave in doubt
+    whether the group was stored.
+
+    Arguments:
+        link: the connection.
+        time_ns: the clock.
+        told: called after each commit with what it has carried out, and the outcomes.
+        scheduler: of a simulated run: there is no thread then, and groups are its tasks.
+
+    Raises:
+        BackendUnavailable: the server cannot be reached, or its schema cannot be used.
+        MissingExtra: psycopg is not installed.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        time_ns: Callable[[], int],
+        told: Callable[[Sequence[Job], Sequence[Outcome]], None],
+        scheduler: Scheduler | None,
+    ) -> None:
+        self._link = link
+        self._scheduler = scheduler
+        self._time_ns = time_ns
+        self._operations = Operations(link.address.schema, time_ns)
+        self._transactions = Transactions(link, self._operations, told)
+        self._waiting: deque[Job] = deque()
+        self._token = Guard()
+        self._closing = self._ended = self._refused = self._forked = False
+        self._thread: threading.Thread | None = None
+        try:
+            migrate(link.open(), link.address.schema)
+        except PollinError:
+            link.drop()
+            raise
+        except Exception as error:
+            link.drop()
+            raise unavailable(error, link.address.password) from error
+        _writers.add(self)
+        if scheduler is None:
+            self._bell = threading.Lock()
+            self._bell.acquire()
+            self._thread = threading.Thread(
+                target=self._serve, name=f"pollin-postgres-{link.address.schema}", daemon=True
+            )
+            self._thread.start()
+
+    @property
+    def label(self) -> str:
+        """How a scheduler's errors call it."""
+        return f"the writer of schema {self._link.address.schema}"
+
+    def submit(self, job: Job) -> None:
+        """Accept a message; its future is settled once it is committed or has failed.
+
+        Raises:
+            ForkedProcess: it was opened in another process, before a fork.
+        """
+        if self._forked:
+            raise ForkedProcess
+        try:
+            self._waiting.append(job)
+            if self._ended:
+                self._token.run(self._refuse_rest)
+            elif self._scheduler is not None:
+                self._scheduler.submit(self)
+            else:
+                self._ring()
+        except BaseException:
+            if self._scheduler is None:
+                self._ring()  # it may wait already, and is to be answered soon
+            raise
+
+    def close(self) -> None:
+        """Finish what was submitted, then let go of the server. Closing twice does nothing.
+
+        In the writer's own thread, in somebody's callback, it does not wait.
+        """
+        self._closing = True
+        if self._thread is not None:
+            self._ring()
+            if self._thread is not threading.current_thread():
+                self._thread.join()
+        elif not self._ended and not self._forked:
+            self.run()
+            self._token.run(self._end)
+
+    # -- taking groups -----------------------------------------------------------------------------
+
+    def _ring(self) -> None:
+        with suppress(RuntimeError):  # it rings already
+            self._bell.release()
+
+    def _serve(self) -> None:
+        while not self._closing:
+            self._bell.acquire()
+            while self._waiting:
+                self._work_guarded()
+        while not self._refused:
+            try:
+                self._token.run(self._end)
+            except BaseException:
+                log_exception("backend.writer_failed", schema=self._link.address.schema)
+
+    def _work_guarded(self) -> None:
+        try:
+            self._work()
+        except BaseException:
+            # SystemExit in somebody's callback, for one: others still wait.
+            log_exception("backend.writer_failed", schema=self._link.address.schema)
+
+    def run(self, turns: int = GROUP, *, foreign: bool = False, executor: object = None) -> None:
+        """In simulated runs: commit what waits."""
+        while self._waiting:
+            self._token.run(self._work)
+
+    def _end(self) -> None:
+        while self._waiting:
+            self._work_guarded()
+        self._link.drop()
+        # Who submits from now on sees this, and refuses itself what came too late.
+        self._ended = True
+        self._refuse_rest()
+        self._refused = True
+
+    def _refuse_rest(self) -> None:
+        # A callback may submit more, and is refused in here.
+        with suppress(IndexError):
+            while True:
+                self._waiting[0].future._fail(not_open())
+                self._forget_answered()
+
+    def _forget_answered(self) -> None:
+        waiting = self._waiting
+        try:
+            while waiting[0].future._outcome is not None:
+                waiting.popleft()
+        except IndexError:
+            return
+
+    # -- one group ---------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """Commit and answer one group."""
+        # By number, because an iterator does not bear that others append; only we take away.
+        waiting = self._waiting
+        jobs = [waiting[number] for number in range(min(len(waiting), GROUP))]
+        group = [job for job in jobs if job.future._outcome is None]
+        if group:
+            try:
+                self._link.open()
+            except Exception as error:
+                # Who waits behind them would find out the same, and later.
+                self._fail([*group, *self._behind(len(jobs))], error)
+            else:
+                try:
+                    self._transactions.commit(group)
+                except Exception as error:
+                    # A defect of ours, or no memory: the thread lives on, nobody waits for ever.
+                    log_exception("backend.writer_failed", schema=self._link.address.schema)
+                    self._link.drop()
+                    self._operations.undone()
+                    self._fail(group, error, unknown=True)
+        self._forget_answered()
+
+    def _behind(self, number: int) -> list[Job]:
+        waiting = self._waiting
+        return [waiting[other] for other in range(number, len(waiting))]
+
+    def _fail(self, jobs: Sequence[Job], error: Exception, *, unknown: bool = False) -> None:
+        told = error
+        if not isinstance(error, PollinError):
+            told = unavailable(error, self._link.address.password, unknown=unknown)
+        for job in jobs:
+            try:
+                job.future._fail(told)
+            except BaseException:
+                log_exception("backend.callback_failed", backend=NAME)
+
+
+_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for writer in tuple(_writers):
+        writer._ended = writer._forked = True
+        writer._thread = None
+        writer._token = Guard()  # a thread that held it is not here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
