@@ -16,6 +16,10 @@ _GROUP = "pollin_actors.backends"
 _OURS = {
     "memory": ("memory", "MemoryBackend"),
     "sqlite": ("sqlite", "SqliteBackend"),
+    **dict.fromkeys(
+        ("valkey", "valkeys", "redis", "rediss", "valkey+unix", "redis+unix"),
+        ("valkey", "ValkeyBackend"),
+    ),
 }
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
 

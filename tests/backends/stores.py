@@ -9,6 +9,8 @@ from pathlib import Path
 from pollin_actors.backends.conformance import NewBackend, NewStore
 from pollin_actors.backends.memory import MemoryBackend
 from pollin_actors.backends.sqlite import SqliteBackend
+from pollin_actors.backends.valkey import ValkeyBackend
+from tests.servers.valkey import new_url
 
 __all__ = ["STORES", "Stores"]
 
@@ -21,7 +23,16 @@ def _sqlite(path: Path) -> NewBackend:
     return lambda: SqliteBackend(path)
 
 
-STORES: dict[str, Callable[[Path], NewBackend]] = {"memory": _memory, "sqlite": _sqlite}
+def _valkey(path: Path) -> NewBackend:
+    url = new_url()
+    return lambda: ValkeyBackend(url)
+
+
+STORES: dict[str, Callable[[Path], NewBackend]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "valkey": _valkey,
+}
 """By name: what makes a new store, in a file of that name if it needs one."""
 
 

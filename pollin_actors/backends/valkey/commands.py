@@ -79,7 +79,8 @@ def refuse(message: Any, reply: Reply) -> NoReturn:
         phase = reply[1].decode("utf-8", "surrogatepass")
         raise UnknownPhase(endpoint_id, phase, reply[2].decode().split("\0"))
     if code == b"no callback":
-        raise CallbackNotFound(endpoint_id, reply[1].decode() or message.key)
+        name = reply[1].decode("utf-8", "surrogatepass")
+        raise CallbackNotFound(endpoint_id, name or message.key)
     if code == b"wrong secret":
         raise WrongSecret(endpoint_id)
     if code == b"full":

@@ -244,6 +244,10 @@ class Exchange:
             return call.read(reply, self.label), None
         except PollinError as error:
             return _raised(error)
+        except Exception as error:
+            # A defect of ours, or somebody else's reply: it is this message's only.
+            log_exception("backend.reply_not_understood", server=self.label)
+            return _raised(answer_lost(self.label, error))
 
     def _comes_again(self, node: Node, error: Exception) -> bool:
         """Whether a message of which this came did nothing, and may succeed next time."""
