@@ -8,8 +8,10 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -24,7 +26,7 @@ __all__ = ["VARIABLE", "Server", "new_url", "program", "shared_url"]
 VARIABLE = "POLLIN_TEST_VALKEY"
 """The URL of a server, for the tests that may share one."""
 
-_READY = "Ready to accept connections"
+_CLUSTER = ("--cluster-node-timeout", "1000")
 _IN_MEMORY = ("--save", "", "--appendonly", "no")
 ALWAYS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 """Arguments of a server that loses nothing it has acknowledged."""
@@ -60,23 +62,41 @@ class Server:
             *("--loglevel", "notice", "--enable-debug-command", "local", *arguments),
         ]
         self._process: subprocess.Popen[str] | None = None
+        self._log: list[str] = []
+        self._more = threading.Condition()
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
+        self._log = []
         self._process = subprocess.Popen(
             [program(), *self._arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert self._process.stdout is not None
-        log = []
-        for line in self._process.stdout:
-            log.append(line)
-            if _READY in line:
-                return
-        raise AssertionError(f"the server has ended: {''.join(log)}")
+        threading.Thread(target=self._read, args=(self._process, self._log), daemon=True).start()
+        self.until("Ready to accept connections")
+
+    def _read(self, process: subprocess.Popen[str], log: list[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            with self._more:
+                log.append(line)
+                self._more.notify_all()
+        with self._more:
+            log.append("")
+            self._more.notify_all()
+
+    def until(self, words: str) -> None:
+        """Wait until its log says so."""
+
+        def said() -> bool:
+            return not all(self._log) or any(words in line for line in self._log)
+
+        with self._more:
+            assert self._more.wait_for(said, 30), f"the server does not say {words!r}"
+            assert all(self._log), f"the server has ended: {''.join(self._log)}"
 
     def url(self, **options: str) -> str:
         """A URL of the server, with a prefix that nobody else has unless it is given."""
@@ -103,7 +123,7 @@ class Server:
         process = self._process
         if process is not None:
             getattr(process, how)()
-            process.communicate()
+            process.wait()
             self._process = None
 
     def remove(self) -> None:
@@ -129,3 +149,61 @@ def new_url() -> str:
     url = shared_url()
     joint = "&" if "?" in url else "?"
     return f"{url}{joint}prefix=t{os.getpid()}-{next(_numbers)}-{os.urandom(4).hex()}"
+
+
+class Cluster:
+    """Three servers that are a cluster, on free ports of the loopback.
+
+    Arguments:
+        arguments: of the program, besides where it listens.
+    """
+
+    def __init__(self, arguments: Sequence[str] = _IN_MEMORY) -> None:
+        self.ports = _free_ports(6)
+        self.nodes: list[Server] = []
+        for port, bus in zip(self.ports[:3], self.ports[3:], strict=True):
+            where = ("--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1")
+            self.nodes.append(
+                Server((*arguments, *where, "--cluster-enabled", "yes", *_CLUSTER))
+            )
+        first = 0
+        for number, node in enumerate(self.nodes):
+            last = 16384 * (number + 1) // 3
+            node.ask("CLUSTER", "ADDSLOTSRANGE", first, last - 1)
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            first = last
+        for port, bus in zip(self.ports[1:3], self.ports[4:], strict=True):
+            self.nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", port, bus)
+        for node in self.nodes:
+            node.until("Cluster state changed: ok")
+            # Where one is away, the others go on.
+            node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+
+    def url(self, **options: str) -> str:
+        """A URL of the cluster, with a prefix that nobody else has unless it is given."""
+        named = {"prefix": f"t{next(_numbers)}", **options}
+        query = "&".join(f"{name}={value}" for name, value in named.items())
+        return f"valkey://127.0.0.1:{self.ports[0]}?{query}"
+
+    def remove(self) -> None:
+        """End it, and take its folders away."""
+        for node in self.nodes:
+            node.remove()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@cache
+def cluster() -> Cluster:
+    """The cluster that all tests share; it is started when it is first asked for."""
+    made = Cluster()
+    atexit.register(made.remove)
+    return made
