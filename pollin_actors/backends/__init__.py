@@ -18,6 +18,10 @@ _OURS = {
     "postgres": ("postgres", "PostgresBackend"),
     "postgresql": ("postgres", "PostgresBackend"),
     "sqlite": ("sqlite", "SqliteBackend"),
+    **dict.fromkeys(
+        ("valkey", "valkeys", "redis", "rediss", "valkey+unix", "redis+unix"),
+        ("valkey", "ValkeyBackend"),
+    ),
 }
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
 

@@ -10,7 +10,8 @@ from pollin_actors.backends.conformance import NewBackend, NewStore
 from pollin_actors.backends.memory import MemoryBackend
 from pollin_actors.backends.postgres import PostgresBackend
 from pollin_actors.backends.sqlite import SqliteBackend
-from tests.servers import postgres
+from pollin_actors.backends.valkey import ValkeyBackend
+from tests.servers import postgres, valkey
 
 __all__ = ["STORES", "Stores"]
 
@@ -28,10 +29,16 @@ def _postgres(path: Path) -> NewBackend:
     return lambda: PostgresBackend(url)
 
 
+def _valkey(path: Path) -> NewBackend:
+    url = valkey.new_url()
+    return lambda: ValkeyBackend(url)
+
+
 STORES: dict[str, Callable[[Path], NewBackend]] = {
     "memory": _memory,
     "postgres": _postgres,
     "sqlite": _sqlite,
+    "valkey": _valkey,
 }
 """By name: what makes a new store, in a file of that name if it needs one."""
 

@@ -1,0 +1,310 @@
+"""Messages in flight: sent together, answered in their order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import count
+from secrets import token_hex
+from typing import Any
+
+from pollin_actors.backends.valkey.commands import Call, refuse
+from pollin_actors.backends.valkey.encoding import endpoint_key, time
+from pollin_actors.backends.valkey.failures import (
+    answer_lost,
+    code_of,
+    is_missing_function,
+    is_moved,
+    starts_anew,
+    unavailable,
+)
+from pollin_actors.backends.valkey.library import library
+from pollin_actors.backends.valkey.node import Node, errors, packed
+from pollin_actors.backends.valkey.topology import Topology
+from pollin_actors.errors import BackendUnavailable, PollinError
+from pollin_actors.otp.futures import Outcome, ReplyFuture
+from pollin_actors.otp.last_words import log_exception
+
+__all__ = ["Exchange", "Job"]
+
+# What is sent before answers are read.
+_BYTES = 4 * 1024 * 1024
+# How often a message is sent again of which the server says that it did nothing.
+_TRIES = 6
+
+
+class Job:
+    """A message, and the future that holds its answer.
+
+    Arguments:
+        message: what is to be done.
+        call: the one function that does it; None if it takes several steps.
+        sender: the thread that has sent it.
+    """
+
+    __slots__ = ("call", "command", "future", "message", "sender", "tries")
+
+    def __init__(self, message: Any, call: Call | None, sender: int) -> None:
+        self.message = message
+        self.call = call
+        self.sender = sender
+        self.tries = 0
+        self.future: ReplyFuture[Any] = ReplyFuture()
+
+
+class Exchange:
+    """Sends messages and reads their answers. One thread at a time may use it.
+
+    Nothing is ever sent a second time unless the server has said that it did nothing, or the
+    message changes nothing.
+
+    Arguments:
+        topology: the servers.
+        prefix: with which all keys begin.
+        label: what errors call the store.
+        time_ns: the clock.
+    """
+
+    def __init__(
+        self, topology: Topology, prefix: str, label: str, time_ns: Callable[[], int]
+    ) -> None:
+        self.topology = topology
+        self.prefix = prefix
+        self.label = label
+        self.time_ns = time_ns
+        self._batches = (f"{token_hex(6)}-{number}".encode() for number in count())
+        self._in_flight: dict[Node, deque[Job]] = {}
+        # Where the last sweep ended in the list of endpoints.
+        self.swept = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether answers are missing."""
+        return bool(self._in_flight)
+
+    # -- one after another, for operations of several steps ----------------------------------------
+
+    def call(self, function: str, key: bytes, *arguments: bytes) -> Any:
+        """Call a function now and return its reply. Nothing may be in flight.
+
+        Raises:
+            BackendUnavailable: it could not be carried out, or nobody knows.
+        """
+        command = self.command(function, key, b"", list(arguments))
+        return self.ask(key, command)
+
+    def ask(self, key: bytes, command: bytes, node: Node | None = None) -> Any:
+        """Send one command to the server that holds a key and return its reply."""
+        return self.ask_all([(key, command)], node)[0]
+
+    def ask_all(self, commands: list[tuple[bytes, bytes]], node: Node | None = None) -> list[Any]:
+        """Send commands, each to the server that holds its key, and return their replies."""
+        replies: list[Any] = [None] * len(commands)
+        missing = dict(enumerate(commands))
+        for _ in range(_TRIES):
+            missing = self._ask_some(missing, replies, node)
+            if not missing:
+                return replies
+        raise BackendUnavailable("valkey", f"{self.label}: the cluster does not come to rest")
+
+    def _ask_some(
+        self, wanted: dict[int, tuple[bytes, bytes]], replies: list[Any], node: Node | None
+    ) -> dict[int, tuple[bytes, bytes]]:
+        """Ask, and return what is to be asked again."""
+        self.open()
+        asked: dict[Node, list[int]] = {}
+        for number, (key, _) in wanted.items():
+            asked.setdefault(node or self.topology.node_of(key), []).append(number)
+        again: dict[int, tuple[bytes, bytes]] = {}
+        failure: BackendUnavailable | None = None
+        try:
+            for target, numbers in asked.items():
+                target.open()
+            for target, numbers in asked.items():
+                target.send([wanted[number][1] for number in numbers])
+            for target, numbers in asked.items():
+                for number in numbers:
+                    try:
+                        replies[number] = target.read()
+                    except errors():
+                        raise
+                    except Exception as error:
+                        if not self._comes_again(target, error):
+                            failure = unavailable(self.label, error)
+                        else:
+                            again[number] = wanted[number]
+        except errors() as error:
+            self.drop()
+            if code_of(error) == "LOADING":
+                raise unavailable(self.label, error) from error
+            raise answer_lost(self.label, error) from error
+        if failure is not None:
+            raise failure
+        return again
+
+    # -- many at once ------------------------------------------------------------------------------
+
+    def send(self, jobs: list[Job]) -> None:
+        """Send the first of these messages: none of them takes several steps.
+
+        Those that cannot be sent have failed.
+        """
+        try:
+            self.open()
+            batch = next(self._batches)
+            commands: dict[Node, list[bytes]] = {}
+            in_flight: dict[Node, deque[Job]] = {}
+            for node, job, command in self._routed(jobs, batch):
+                commands.setdefault(node, []).append(command)
+                in_flight.setdefault(node, deque()).append(job)
+            for node in commands:
+                node.open()
+        except BackendUnavailable as error:
+            self._fail(jobs, error)
+            return
+        except Exception as error:
+            self.drop()
+            self._fail(jobs, unavailable(self.label, error))
+            return
+        # From here on nobody knows what was carried out, until the answers are there.
+        self._in_flight = in_flight
+        try:
+            for node, some in commands.items():
+                node.send(some)
+        except errors() as error:
+            self._lose(error)
+
+    def _routed(self, jobs: list[Job], batch: bytes) -> Iterator[tuple[Node, Job, bytes]]:
+        where: dict[int, Node] = {}
+        held: set[int] = set()
+        size = 0
+        several = self.topology.is_cluster
+        for job in jobs:
+            call = job.call
+            assert call is not None
+            key = endpoint_key(self.prefix, call.endpoint_id)
+            node = self.topology.node_of(key)
+            if several:
+                # What one thread has sent takes effect in that order: on another server not before
+                # this one has answered.
+                if where.setdefault(job.sender, node) is not node:
+                    held.add(job.sender)
+                if job.sender in held:
+                    continue
+            command = self.command(call.function, key, batch, call.arguments)
+            yield node, job, command
+            size += len(command)
+            if size > _BYTES:
+                return
+
+    def command(self, function: str, key: bytes, batch: bytes, arguments: list[bytes]) -> bytes:
+        name = library().function(function)
+        now = time(self.time_ns())
+        return packed(b"FCALL", name, b"1", key, now, batch, *arguments)
+
+    def answers(self, timeout: float | None) -> bool:
+        """Wait until there is an answer, and say whether there is; nothing is read."""
+        for node in self._in_flight:
+            return node.wait(timeout)
+        return True
+
+    def read(self) -> None:
+        """Read all answers and settle the futures of their messages."""
+        for node, jobs in list(self._in_flight.items()):
+            try:
+                while jobs:
+                    self._read_one(node, jobs[0])
+                    jobs.popleft()
+            except errors() as error:
+                self._lose(error)
+                return
+            del self._in_flight[node]
+
+    def _read_one(self, node: Node, job: Job) -> None:
+        assert job.call is not None
+        try:
+            reply = node.read()
+        except errors():
+            raise
+        except Exception as error:
+            job.tries += 1
+            if job.tries >= _TRIES or not self._comes_again(node, error):
+                self._settle(job, _raised(unavailable(self.label, error)))
+            return
+        if reply[0] == b"again":
+            return  # much has expired; it has got on with that
+        self._settle(job, self._outcome(job, reply))
+
+    def _outcome(self, job: Job, reply: Any) -> Outcome:
+        call = job.call
+        assert call is not None
+        try:
+            if reply[0] not in (b"ok", b"not storable"):
+                refuse(job.message, reply)
+            return call.read(reply, self.label), None
+        except PollinError as error:
+            return _raised(error)
+        except Exception as error:
+            # A defect of ours, or somebody else's reply: it is this message's only.
+            log_exception("backend.reply_not_understood", server=self.label)
+            return _raised(answer_lost(self.label, error))
+
+    def _comes_again(self, node: Node, error: Exception) -> bool:
+        """Whether a message of which this came did nothing, and may succeed next time."""
+        if is_missing_function(error):
+            node.forget_library()
+            return True
+        if is_moved(error):
+            self.topology.look_again()
+            return True
+        if starts_anew(error):
+            self.topology.look_again()
+        return False
+
+    # -- what goes wrong ---------------------------------------------------------------------------
+
+    def open(self) -> None:
+        try:
+            self.topology.open()
+        except BackendUnavailable:
+            self.drop()
+            raise
+        except Exception as error:
+            self.drop()
+            raise unavailable(self.label, error) from error
+
+    def drop(self) -> None:
+        """Let go of all connections: what was on its way is lost."""
+        self.topology.close()
+
+    def lose(self) -> None:
+        """Give up what is in flight, of which nobody knows how far it was read."""
+        self._lose(None)
+
+    def _lose(self, error: BaseException | None) -> None:
+        lost, self._in_flight = self._in_flight, {}
+        self.drop()
+        for jobs in lost.values():
+            for job in jobs:
+                assert job.call is not None
+                job.tries += 1
+                if error is not None and code_of(error) == "LOADING":
+                    self._settle(job, _raised(unavailable(self.label, error)))
+                # What changes nothing is simply asked again, twice.
+                elif job.call.changes or job.tries > 2:
+                    self._settle(job, _raised(answer_lost(self.label, error)))
+
+    def _fail(self, jobs: list[Job], error: BackendUnavailable) -> None:
+        for job in jobs:
+            self._settle(job, _raised(error))
+
+    def _settle(self, job: Job, outcome: Outcome) -> None:
+        try:
+            job.future._settle(outcome)
+        except Exception:
+            # Some callback's doing, and the others are to be answered.
+            log_exception("backend.callback_failed", server=self.label)
+
+
+def _raised(error: PollinError) -> Outcome:
+    return None, (type(error), error, error.__traceback__)

@@ -1,0 +1,83 @@
+"""Hears what other processes have done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from pollin_actors.backends.valkey.address import Address
+from pollin_actors.backends.valkey.encoding import endpoint_name
+from pollin_actors.backends.valkey.node import connector, errors, packed
+from pollin_actors.otp.last_words import log_exception
+
+__all__ = ["Listener"]
+
+log = structlog.get_logger("pollin_actors.backends")
+
+# Seconds before it tries to connect again: twice as many each time.
+_FIRST_S = 0.05
+_LAST_S = 2.0
+
+
+class Listener:
+    """A thread with a connection of its own that is told of changes.
+
+    In a cluster any node will do: they tell each other.
+
+    Arguments:
+        address: of the server.
+        announce: as in :class:`~pollin_actors.backends.interface.Announces`.
+    """
+
+    def __init__(self, address: Address, announce: Callable[[str | None, bool], None]) -> None:
+        self._address = address
+        self._announce = announce
+        self._connection: Any = None
+        self._closing = threading.Event()
+        name = f"pollin-valkey-listener-{address.label}"
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End; announcements that are under way are told first."""
+        self._closing.set()
+        connection = self._connection
+        if connection is not None:
+            connection.disconnect()  # wakes who reads
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _serve(self) -> None:
+        # Nobody asks and is answered on this connection, so nothing is waited for but news.
+        connection = self._connection = connector(self._address)(socket_timeout=None)
+        pause = _FIRST_S
+        while not self._closing.is_set():
+            try:
+                connection.connect()
+                connection.send_packed_command([packed(b"SUBSCRIBE", self._channel())])
+                while not self._closing.is_set():
+                    self._hear(connection.read_response(disable_decoding=True))
+                    pause = _FIRST_S
+            except errors() as error:
+                if not self._closing.is_set():
+                    log.debug("backend.listener_lost", server=self._address.label, why=str(error))
+            except Exception:
+                if not self._closing.is_set():
+                    log_exception("backend.listener_failed", server=self._address.label)
+            connection.disconnect()
+            self._closing.wait(pause)
+            pause = min(2 * pause, _LAST_S)
+
+    def _channel(self) -> bytes:
+        return f"{self._address.prefix}:changes".encode()
+
+    def _hear(self, reply: Any) -> None:
+        kind, _, payload = reply
+        if kind == b"subscribe":
+            # What was told before is not known.
+            self._announce(None, True)
+        elif kind == b"message":
+            self._announce(endpoint_name(payload[1:]), payload[:1] == b"1")
