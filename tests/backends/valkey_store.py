@@ -142,7 +142,8 @@ def _padded(number: str) -> str:
 
 def _check_places(stored: Contents, queued: dict[str, Row]) -> None:
     sets, hashes = stored.sets, stored.hashes
-    shelves, groups = set(), {}
+    shelves: set[str] = set()
+    groups: dict[str, dict[str, Row]] = {}
     for number, row in queued.items():
         held = "0" if row.place == "a" else "1"
         shelves.add(f"{row.phase}\0{held}{_padded(number)}")

@@ -111,6 +111,11 @@ class Server:
         with valkey.Valkey(unix_socket_path=str(self.socket)) as client:
             return client.execute_command(*command)
 
+    def signal(self, number: int) -> None:
+        """Send it a signal: SIGSTOP for one that answers nobody until SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """End it as one does, so that it writes what it has to."""
         self._end("terminate")
@@ -163,9 +168,7 @@ class Cluster:
         self.nodes: list[Server] = []
         for port, bus in zip(self.ports[:3], self.ports[3:], strict=True):
             where = ("--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1")
-            self.nodes.append(
-                Server((*arguments, *where, "--cluster-enabled", "yes", *_CLUSTER))
-            )
+            self.nodes.append(Server((*arguments, *where, "--cluster-enabled", "yes", *_CLUSTER)))
         first = 0
         for number, node in enumerate(self.nodes):
             last = 16384 * (number + 1) // 3

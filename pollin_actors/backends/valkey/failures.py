@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pollin_actors.errors import BackendUnavailable
 
-__all__ = ["LOST", "answer_lost", "is_missing_function", "is_moved", "starts_anew", "unavailable"]
+__all__ = [
+    "LOST",
+    "answer_lost",
+    "code_of",
+    "is_missing_function",
+    "is_moved",
+    "starts_anew",
+    "unavailable",
+]
 
 # Of an error's first word. Of these nothing was carried out: the server says so before it begins.
 _HINTS = {
@@ -16,6 +24,7 @@ _HINTS = {
     "MASTERDOWN": "its primary is away: wait until it is back, or another has taken its place",
     "CLUSTERDOWN": "a part of the cluster is away: wait until it is back, then try again",
     "TRYAGAIN": "the cluster moves its slots about: wait until that is done",
+    "ASK": "the cluster moves its slots about: wait until that is done",
     "BUSY": "it is in the middle of a long script: wait, or end that",
     "NOAUTH": "give name and password in the URL: valkey://name:password@host",
     "WRONGPASS": "check name and password in the URL",
@@ -58,7 +67,7 @@ def is_missing_function(error: BaseException) -> bool:
 
 def is_moved(error: BaseException) -> bool:
     """Whether another node of the cluster is to be asked."""
-    return code_of(error) in ("MOVED", "ASK")
+    return code_of(error) == "MOVED"
 
 
 def starts_anew(error: BaseException) -> bool:

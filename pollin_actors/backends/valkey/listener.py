@@ -10,7 +10,7 @@ import structlog
 
 from pollin_actors.backends.valkey.address import Address
 from pollin_actors.backends.valkey.encoding import endpoint_name
-from pollin_actors.backends.valkey.node import connector, errors, packed
+from pollin_actors.backends.valkey.node import connector, errors, packed, wait
 from pollin_actors.otp.last_words import log_exception
 
 __all__ = ["Listener"]
@@ -20,6 +20,8 @@ log = structlog.get_logger("pollin_actors.backends")
 # Seconds before it tries to connect again: twice as many each time.
 _FIRST_S = 0.05
 _LAST_S = 2.0
+# Seconds without news after which the server is asked whether it is there.
+_SILENCE_S = 15.0
 
 
 class Listener:
@@ -51,14 +53,13 @@ class Listener:
             self._thread.join()
 
     def _serve(self) -> None:
-        # Nobody asks and is answered on this connection, so nothing is waited for but news.
-        connection = self._connection = connector(self._address)(socket_timeout=None)
+        connection = self._connection = connector(self._address)()
         pause = _FIRST_S
         while not self._closing.is_set():
             try:
                 connection.connect()
                 connection.send_packed_command([packed(b"SUBSCRIBE", self._channel())])
-                while not self._closing.is_set():
+                while self._wait(connection):
                     self._hear(connection.read_response(disable_decoding=True))
                     pause = _FIRST_S
             except errors() as error:
@@ -71,11 +72,21 @@ class Listener:
             self._closing.wait(pause)
             pause = min(2 * pause, _LAST_S)
 
+    def _wait(self, connection: Any) -> bool:
+        """Wait for news, and say whether there may be any: else it is closed, or was lost."""
+        if self._closing.is_set():
+            return False
+        if wait(connection, _SILENCE_S):
+            return not self._closing.is_set()
+        # A server that is gone without a word does not answer.
+        connection.send_packed_command([packed(b"PING")])
+        return wait(connection, self._address.timeout) and not self._closing.is_set()
+
     def _channel(self) -> bytes:
         return f"{self._address.prefix}:changes".encode()
 
     def _hear(self, reply: Any) -> None:
-        kind, _, payload = reply
+        kind, *_, payload = reply
         if kind == b"subscribe":
             # What was told before is not known.
             self._announce(None, True)

@@ -262,9 +262,10 @@ class Sender:
             group = self._group()
             if not group:
                 return
+            if not patient and (group[0].call is None or not exchange.is_ready()):
+                return  # it may take long
             if group[0].call is None:
-                if patient:
-                    self._take_steps(group[0])
+                self._take_steps(group[0])
                 return
             self._begun = True
             self._guarded(group, lambda: exchange.send(group))
