@@ -75,15 +75,18 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        threading.Thread(target=self._read, args=(self._process, self._log), daemon=True).start()
+        arguments = self._process, self._log
+        self._reader = threading.Thread(target=self._read, args=arguments, daemon=True)
+        self._reader.start()
         self.until("Ready to accept connections")
 
     def _read(self, process: subprocess.Popen[str], log: list[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            with self._more:
-                log.append(line)
-                self._more.notify_all()
+        with process.stdout as lines:
+            for line in lines:
+                with self._more:
+                    log.append(line)
+                    self._more.notify_all()
         with self._more:
             log.append("")
             self._more.notify_all()
@@ -129,6 +132,7 @@ class Server:
         if process is not None:
             getattr(process, how)()
             process.wait()
+            self._reader.join()
             self._process = None
 
     def remove(self) -> None:

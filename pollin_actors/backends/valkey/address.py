@@ -58,9 +58,9 @@ def parse(url: str) -> Address:
     Raises:
         InvalidValue: it is none of ours, or has unknown options; no part of it is in the text.
     """
-    scheme, _, rest = url.partition("://")
+    scheme, found, rest = url.partition("://")
     scheme = scheme.lower()
-    if scheme not in SCHEMES or not rest:
+    if scheme not in SCHEMES or not found:
         raise InvalidValue("backend", f"a URL such as {_FORM}", f"{len(url)} characters")
     try:
         parts = urlsplit(f"{scheme.replace('+', '-')}://{rest}")

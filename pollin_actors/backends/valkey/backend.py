@@ -74,7 +74,8 @@ class ValkeyBackend:
         if self._sender is not None:
             return
         address = self._address
-        exchange = Exchange(Topology(address), address.prefix, address.label, time_ns)
+        named = address.prefix, address.label, address.timeout
+        exchange = Exchange(Topology(address), *named, time_ns)
         exchange.open()
         scheduler = simulated_scheduler.get()
         self._exchange = exchange

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from secrets import token_hex
+from time import monotonic
 from typing import Any
 
 from pollin_actors.backends.valkey.commands import Call, refuse
@@ -62,18 +63,28 @@ class Exchange:
         topology: the servers.
         prefix: with which all keys begin.
         label: what errors call the store.
+        timeout: seconds for which answers are waited for.
         time_ns: the clock.
     """
 
     def __init__(
-        self, topology: Topology, prefix: str, label: str, time_ns: Callable[[], int]
+        self,
+        topology: Topology,
+        prefix: str,
+        label: str,
+        timeout: float,
+        time_ns: Callable[[], int],
     ) -> None:
         self.topology = topology
         self.prefix = prefix
         self.label = label
         self.time_ns = time_ns
-        self._batches = (f"{token_hex(6)}-{number}".encode() for number in count())
+        # No generator: an interrupt inside one would be its end.
+        self._name, self._numbers = token_hex(6), count()
         self._in_flight: dict[Node, deque[Job]] = {}
+        # Until when their answers are waited for.
+        self._timeout = timeout
+        self._until = 0.0
         # Where the last sweep ended in the list of endpoints.
         self.swept = 0
 
@@ -160,7 +171,7 @@ class Exchange:
         except BackendUnavailable as error:
             self._fail(jobs, error)
             return
-        batch = next(self._batches)
+        batch = f"{self._name}-{next(self._numbers)}".encode()
         commands: dict[Node, list[bytes]] = {}
         sent: dict[Node, deque[Job]] = {}
         for node, job, command in self._routed(jobs, batch):
@@ -179,6 +190,7 @@ class Exchange:
                 node.send(some)
             except errors() as error:
                 self._lose(node, error)
+        self._until = monotonic() + self._timeout
 
     def _routed(self, jobs: list[Job], batch: bytes) -> Iterator[tuple[Node, Job, bytes]]:
         where: dict[int, Node] = {}
@@ -209,15 +221,22 @@ class Exchange:
         return packed(b"FCALL", name, b"1", key, now, batch, *arguments)
 
     def answers(self, timeout: float | None) -> bool:
-        """Wait until there is an answer, and say whether there is; nothing is read."""
-        for node in self._in_flight:
-            return node.wait(timeout)
-        return True
+        """Wait until there is an answer, or none can be hoped for; say whether it is so. Nothing is
+        read.
+
+        Arguments:
+            timeout: seconds to wait at most.
+        """
+        left = self._until - monotonic()
+        limit = left if timeout is None else min(timeout, left)
+        return any(node.wait(limit) for node in self._in_flight) or limit == left
 
     def read(self) -> None:
         """Read all answers and settle the futures of their messages."""
         for node, jobs in list(self._in_flight.items()):
             try:
+                if not node.wait(self._until - monotonic()):
+                    raise TimeoutError(f"no answer within {self._timeout:g} s")
                 while jobs:
                     self._read_one(node, jobs[0])
                     jobs.popleft()
@@ -306,15 +325,17 @@ class Exchange:
         return unavailable(self.label, error)
 
     def _lose(self, node: Node, error: Exception | None) -> None:
-        lost = self._in_flight.pop(node)
         self._give_up(node)
         told = answer_lost(self.label, None) if error is None else self._told(error, True)
-        for job in lost:
+        for job in self._in_flight[node]:
             assert job.call is not None
             job.tries += 1
             # What changes nothing is simply asked again, twice.
             if job.call.changes or job.tries > 2 or code_of(error or told) == "LOADING":
                 self._settle(job, _raised(told))
+        # Not before: what is neither in flight nor answered is sent, and must never be a second
+        # time, wherever an interrupt comes.
+        del self._in_flight[node]
 
     def _fail(self, jobs: Iterable[Job], error: BackendUnavailable) -> None:
         for job in jobs:
