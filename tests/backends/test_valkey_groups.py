@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -77,7 +78,7 @@ def test_what_takes_several_steps_keeps_its_place(inbox: Inbox) -> None:
 
 
 def test_who_waits_sends(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A waiting thread sends what waits itself, also what others wait for, and reads the answers."""
+    """A waiting thread sends itself what waits, also for others, and reads the answers."""
     inbox.push("zero")
     with monkeypatch.context() as patch:
         asleep(patch)
@@ -161,10 +162,8 @@ class TestASilentServer:
             with monkeypatch.context() as patch:
                 patch.setattr(Node, "wait", interrupted)
                 (future,) = inbox.start("a")
-                try:
+                with contextlib.suppress(KeyboardInterrupt):
                     future.get(timeout=WAIT_S)
-                except KeyboardInterrupt:
-                    pass
             assert future.get(timeout=WAIT_S).outcome == "queued"
 
     def test_may_have_done_it(self, server: Server) -> None:
@@ -215,8 +214,7 @@ def test_interrupts_at_any_point_leave_everything_in_order(
             try:
                 seen.add(str(futures[0].get(timeout=WAIT_S).outcome))
             except BackendUnavailable as error:
-                assert LOST in str(error)
-                seen.add("lost")
+                seen.add("lost" if LOST in str(error) else str(error))
         assert inbox.push(f"after-{number}") == ["queued"]
         if not reached:
             break

@@ -15,7 +15,7 @@ from pollin_actors.backends.valkey.failures import (
     answer_lost,
     code_of,
     is_missing_function,
-    is_moved,
+    moved_to,
     starts_anew,
     unavailable,
 )
@@ -279,8 +279,9 @@ class Exchange:
         if is_missing_function(error):
             node.forget_library()
             return True
-        if is_moved(error):
-            self.topology.look_again()
+        where = moved_to(error)
+        if where is not None and self.topology.is_cluster:
+            self.topology.moved(*where)
             return True
         if starts_anew(error):
             self.topology.look_again()

@@ -9,7 +9,7 @@ __all__ = [
     "answer_lost",
     "code_of",
     "is_missing_function",
-    "is_moved",
+    "moved_to",
     "starts_anew",
     "unavailable",
 ]
@@ -25,6 +25,7 @@ _HINTS = {
     "CLUSTERDOWN": "a part of the cluster is away: wait until it is back, then try again",
     "TRYAGAIN": "the cluster moves its slots about: wait until that is done",
     "ASK": "the cluster moves its slots about: wait until that is done",
+    "MOVED": "it is part of a cluster: leave cluster=false out of the URL",
     "BUSY": "it is in the middle of a long script: wait, or end that",
     "NOAUTH": "give name and password in the URL: valkey://name:password@host",
     "WRONGPASS": "check name and password in the URL",
@@ -65,9 +66,13 @@ def is_missing_function(error: BaseException) -> bool:
     return "Function not found" in str(error)
 
 
-def is_moved(error: BaseException) -> bool:
-    """Whether another node of the cluster is to be asked."""
-    return code_of(error) == "MOVED"
+def moved_to(error: BaseException) -> tuple[int, str, int] | None:
+    """A slot, and host and port of the server of the cluster that is to be asked about it."""
+    if code_of(error) != "MOVED":
+        return None
+    slot, _, where = str(error).removeprefix("MOVED").strip().partition(" ")
+    host, _, port = where.rpartition(":")
+    return (int(slot), host, int(port)) if slot.isdigit() and port.isdigit() else None
 
 
 def starts_anew(error: BaseException) -> bool:

@@ -19,6 +19,9 @@ log = structlog.get_logger("pollin_actors.backends")
 VERSION = 1
 """How what is stored is laid out."""
 
+# After so many single slots it is better to ask for all.
+_MOST_MOVED = 32
+
 
 def slot_of(key: bytes) -> int:
     """The hash slot of a key: of what is in its braces."""
@@ -48,6 +51,8 @@ class Topology:
         self._starts: list[int] = []
         self._owners: list[Node] = []
         self._nodes: dict[tuple[str, int], Node] = {}
+        # What servers have said since: theirs is the last word on single slots.
+        self._moved: dict[int, Node] = {}
         self._reported = ""
         self._is_checked = False
         self._is_renewed = True
@@ -78,17 +83,29 @@ class Topology:
 
     def nodes(self) -> list[Node]:
         """The servers that take changes."""
-        return list(dict.fromkeys(self._owners)) if self.is_cluster else [self._seed]
+        owners = (*self._owners, *self._moved.values())
+        return list(dict.fromkeys(owners)) if self.is_cluster else [self._seed]
 
     def node_of(self, key: bytes) -> Node:
         """The server that holds a key."""
         if not self.is_cluster:
             return self._seed
-        return self._owners[bisect_right(self._starts, slot_of(key)) - 1]
+        slot = slot_of(key)
+        return self._moved.get(slot) or self._owners[bisect_right(self._starts, slot) - 1]
+
+    def moved(self, slot: int, host: str, port: int) -> None:
+        """Remember that another server has this slot, as one of them has said."""
+        self._moved[slot] = self._node(host or str(self._address.connection.get("host")), port)
+        if len(self._moved) > _MOST_MOVED:
+            self.look_again()
 
     def slot_on(self, node: Node) -> int:
         """A slot that this server holds."""
-        return self._starts[self._owners.index(node)] if self.is_cluster else 0
+        if not self.is_cluster:
+            return 0
+        if node in self._owners:
+            return self._starts[self._owners.index(node)]
+        return next(slot for slot, owner in self._moved.items() if owner is node)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -157,6 +174,7 @@ class Topology:
         if not found:
             reason = f"{self._address.label}: the cluster has no slots"
             raise BackendUnavailable("valkey", reason, "wait until it is made, then try again")
+        self._moved.clear()
         found.sort()
         self._starts = [first for first, _ in found]
         self._owners = [self._node(*where) for _, where in found]
