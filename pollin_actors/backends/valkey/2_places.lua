@@ -100,10 +100,10 @@ local function move(q, number, row, phase, kind, by_claim, reason)
     put(q, number, row)
   else
     leave(q, number, row)
-    count(q, row[PHASE], -1, -row[SIZE])
+    unmeasure(q, row[PHASE], row[SIZE])
     row[PHASE], row[ATTEMPTS] = phase, 0
     row[TOKEN], row[BY], row[RETRY_AT] = '', '', ''
-    count(q, phase, 1, row[SIZE])
+    measure(q, phase, row[SIZE])
     enter(q, number, row)
   end
   row[ENTERED] = at

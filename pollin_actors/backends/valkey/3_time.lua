@@ -5,20 +5,20 @@
 local AT_ONCE = 500
 
 local function drop_body(q, number, row)
-  redis.call('HDEL', q.at .. 'b', number)
+  redis.call('HDEL', q.at .. 'r', 'b' .. number)
   if row[PARENT] ~= '' then
     redis.call('ZREM', q.at .. 'k', row[PARENT] .. '\0' .. padded(number))
   end
 end
 
 local function drop(q, number, row)
-  local key = q.at .. 'i'
+  local key = q.at .. 'r'
   for _, name in ipairs({ 'i' .. row[ID], 'f' .. row[FENCE] }) do
     if name ~= 'f' and redis.call('HGET', key, name) == number then
       redis.call('HDEL', key, name)
     end
   end
-  redis.call('HDEL', q.at .. 'r', number)
+  redis.call('HDEL', key, 'r' .. number)
   q.rows[number] = nil
 end
 
@@ -42,7 +42,7 @@ local function remove(q, number, row, kind, by_claim, reason)
   end
   leave(q, number, row)
   redis.call('ZREM', q.at .. 'q', number)
-  count(q, row[PHASE], -1, -row[SIZE])
+  unmeasure(q, row[PHASE], row[SIZE])
   row[EXPIRES], row[TOKEN], row[BY] = '', '', ''
   if row[KEEP] == '' then
     strip(q, number, row)

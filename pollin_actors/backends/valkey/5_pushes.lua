@@ -10,7 +10,7 @@ local function queued_as(q, news, name)
   if news[name] then
     return news[name], news[name].row
   end
-  local number = redis.call('HGET', q.at .. 'i', name)
+  local number = redis.call('HGET', q.at .. 'r', name)
   local row = number and load(q, number)
   if row and QUEUED[row[PLACE]] then
     return number, row
@@ -43,7 +43,7 @@ local function overflow(q, phase, size, sum)
   local limited = #terms.consumes > 0 and terms.consumes or phases_in_use(q)
   local held, bytes = sum.held, sum.bytes
   for _, name in ipairs(limited) do
-    held, bytes = held + counted(q, name, 'n'), bytes + counted(q, name, 's')
+    held, bytes = held + counted(q, name), bytes + measured(q, name)
   end
   if terms.capacity ~= '' and held >= tonumber(terms.capacity) then
     return { 'full', 'callbacks', int(held), terms.capacity }
@@ -119,13 +119,8 @@ local function add(q, step)
   local number = int(at)
   row[ENTERED] = at
   q.rows[number], step.number = row, number
-  redis.call('HSET', q.at .. 'i', 'i' .. row[ID], number)
-  if row[FENCE] ~= '' then
-    redis.call('HSET', q.at .. 'i', 'f' .. row[FENCE], number)
-  end
-  redis.call('HSET', q.at .. 'b', number, step.body)
   redis.call('ZADD', q.at .. 'q', number, number)
-  count(q, row[PHASE], 1, row[SIZE])
+  measure(q, row[PHASE], row[SIZE])
   enter(q, number, row)
   expects(q, number, row)
   if row[PARENT] ~= '' then
@@ -135,7 +130,15 @@ local function add(q, step)
     redis.call('XADD', q.at .. 'h', number .. '-0', 'p', '')
     q.noted = true
   end
-  save(q, number, row)
+  local key, packed = q.at .. 'r', cmsgpack.pack(row)
+  if row[FENCE] == '' then
+    redis.call('HSET', key, 'i' .. row[ID], number, 'b' .. number, step.body, 'r' .. number, packed)
+  else
+    redis.call(
+      'HSET', key, 'i' .. row[ID], number, 'f' .. row[FENCE], number, 'b' .. number, step.body,
+      'r' .. number, packed
+    )
+  end
   if at % FORGET_EVERY == 0 then
     forget(q, 2 * FORGET_EVERY)
   end
@@ -166,7 +169,7 @@ local function carry_out(q, steps)
     elseif step.known then
       local number = type(step.known) == 'table' and step.known.number or step.known
       local row = repeated(q, number, step.id)
-      reply[#reply + 1] = { 'known', shown(row), redis.call('HGET', q.at .. 'b', number) or '' }
+      reply[#reply + 1] = { 'known', shown(row), body_of(q, number) }
     else
       if step.kept then
         repeated(q, step.kept, step.id)

@@ -34,7 +34,7 @@ operation('fetch_slice', { 'allow-oom' }, function(q, args)
     local command = is_reverse and 'ZREVRANGE' or 'ZRANGE'
     return show(q, redis.call(command, q.at .. 'q', args[4], int(offset + limit - 1)), { 'ok' })
   end
-  if counted(q, phase, 'n') == 0 and not knows(q, phase) then
+  if counted(q, phase) == 0 and not knows(q, phase) then
     return unknown(q, phase)
   end
   return show(q, in_phase(q, phase, offset, limit, is_reverse), { 'ok' })
@@ -45,7 +45,7 @@ operation('count', { 'allow-oom' }, function(q, args)
   if not phase then
     return { 'ok', redis.call('ZCARD', q.at .. 'q') }
   end
-  local found = counted(q, phase, 'n')
+  local found = counted(q, phase)
   if found == 0 and not knows(q, phase) then
     return unknown(q, phase)
   end
@@ -62,7 +62,7 @@ local function page(q, numbers, limit)
       break
     end
     local row = load(q, number)
-    local body = redis.call('HGET', q.at .. 'b', number) or ''
+    local body = body_of(q, number)
     reply[#reply + 1] = shown(row)
     reply[#reply + 1] = body
     size, last = size + #body, number
@@ -171,7 +171,7 @@ operation('stats', { 'allow-oom' }, function(q)
   local size, held = 0, 0
   for _, phase in ipairs(phases_in_use(q)) do
     local start = phase .. '\0' .. '1'
-    size = size + counted(q, phase, 's')
+    size = size + measured(q, phase)
     held = held + redis.call('ZLEXCOUNT', q.at .. 'x', '[' .. start, '(' .. phase .. '\0' .. '2')
   end
   local claimed = redis.call('ZCARD', q.at .. 'l')
