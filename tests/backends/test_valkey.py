@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from importlib.resources import files
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from pollin_actors import Application
 from pollin_actors.backends import open_backend
 from pollin_actors.backends.valkey import ValkeyBackend
 from pollin_actors.backends.valkey.address import SCHEMES, parse
@@ -35,6 +37,7 @@ from pollin_actors.messages import (
     Stats,
     Sweep,
 )
+from pollin_actors.otp.simulation import Simulation
 from pollin_actors.records import MAX_REPEATS
 from pollin_actors.resources import Callback, Endpoint, Secret
 from tests.backends.valkey_inbox import WAIT_S, Inbox
@@ -317,6 +320,30 @@ class TestTheStore:
         """The functions have the same bound."""
         source = files("pollin_actors.backends.valkey").joinpath("5_pushes.lua").read_text("utf-8")
         assert f"\nlocal MAX_REPEATS = {MAX_REPEATS}\n" in source
+
+
+def test_it_is_a_task_of_a_simulated_run() -> None:
+    """There it starts no thread, and two runs with the same seed are the same."""
+    runs: list[tuple[Any, int, int]] = []
+    for _ in range(2):
+        with Simulation(seed=5) as simulation:
+            app = Application(
+                ValkeyBackend(new_url()),
+                runtime=simulation.runtime,
+                endpoints=[Endpoint.new(id="e", secret="s")],
+            )
+            with app:
+                pushes = [
+                    app.callbacks.push("e", Callback.new(b"x", id=str(number)))
+                    for number in range(20)
+                ]
+                outcomes = [push.get().outcome for push in pushes]
+                count = app.callbacks.count("e").get()
+                names = {thread.name for thread in threading.enumerate()}
+                runs.append((outcomes, count, simulation.scheduler.turns))
+                assert not any(name.startswith("pollin-valkey") for name in names)
+    assert runs[0] == runs[1]
+    assert runs[0][1] == 20
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pollin_actors.backends.valkey.address import parse
+
 __all__ = ["Contents", "Row", "check_contents", "client_of", "read_contents"]
 
 _QUEUED = "awdc"
@@ -68,8 +70,10 @@ def client_of(url: str) -> Any:
     """The client, on the server of a backend's URL."""
     import valkey
 
-    path = url.partition("://")[2].partition("?")[0]
-    return valkey.Valkey(unix_socket_path=path)
+    address = parse(url)
+    options = dict(address.connection)
+    path = options.pop("path", None)
+    return valkey.Valkey(unix_socket_path=path, ssl=address.kind == "tls", **options)
 
 
 def read_contents(client: Any, prefix: str, endpoint_id: str) -> Contents:
