@@ -10,7 +10,7 @@ import pytest
 
 from pollin_actors import Application, Callback, Endpoint, Settings
 from pollin_actors.backends import Announces
-from pollin_actors.backends.valkey import ValkeyBackend
+from pollin_actors.backends.valkey import ValkeyBackend, listener
 from pollin_actors.messages import (
     Ack,
     ClaimSlice,
@@ -22,6 +22,7 @@ from pollin_actors.messages import (
     UpdateEndpoint,
 )
 from tests.backends.valkey_inbox import WAIT_S, Inbox
+from tests.backends.valkey_store import client_of
 from tests.servers.valkey import Server, new_url
 
 # Longer than any test takes: nobody finds anything by looking.
@@ -137,6 +138,23 @@ def test_a_lost_connection_is_made_again() -> None:
             heard.backend.close()
     finally:
         server.remove()
+
+
+def test_news_that_come_together_are_told_together(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None waits in the connection for the next."""
+    monkeypatch.setattr(listener, "_SILENCE_S", NEVER_S)
+    heard = Heard(inbox)
+    channel = f"{inbox.url.rpartition('prefix=')[2]}:changes"
+    client = client_of(inbox.url)
+    with client.pipeline(transaction=True) as together:
+        for number in range(50):
+            together.publish(channel, f"0e{number}")
+        together.execute()
+    client.close()
+    assert [heard.next() for _ in range(50)] == [(f"e{number}", False) for number in range(50)]
+    heard.backend.close()
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@
 -- texts they sort. Positions are numbers, which are exact up to 2^53; in sorted sets that are read
 -- in the order of their members they have 16 digits. An empty text stands for None.
 --
--- The record, a hash: e the endpoint as JSON, t what is needed of it here, p the last position, o its
--- place in the order of creation, g the generation, n when something is due first, w who waits to be
--- told, x the batch that is to come again. Once the endpoint was deleted only p is left: positions
--- are never given out twice.
+-- The record, a hash: e the endpoint as JSON, t what is needed of it here, p the last position, o
+-- its place in the order of creation, g the generation, n when something is due first, w who waits
+-- to be told, x the batch that is to come again. Once the endpoint was deleted only p is left:
+-- positions are never given out twice.
 --
 -- The keys of a generation:
 --   r hash: r and number -> row, b and number -> what never changes of it, for the client, i and id
@@ -25,7 +25,6 @@
 --   z by number: what is kept        m id or fence, number: what is kept
 --   o time, number: when what has left the queue is forgotten
 --   y hash: name -> position of a cursor
-
 
 local GENERATION = {
   'r', 'q', 'x', 'l', 'd', 'e', 'j', 'g', 'w', 'c', 'h', 'k', 'z', 'm', 'o', 'y'
@@ -68,11 +67,6 @@ end
 -- Where members begin with this text and a null character.
 local function range(start)
   return '[' .. start .. '\0', '(' .. start .. '\1'
-end
-
--- Up to which members of a set by time are due.
-local function due(q)
-  return '[' .. q.now .. ';'
 end
 
 local function position(q)

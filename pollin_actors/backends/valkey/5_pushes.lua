@@ -59,8 +59,9 @@ end
 local function plan(q, args, first)
   local steps, news, sum, terms = {}, {}, { held = 0, bytes = 0 }, q.terms
   for at = first, #args, FIELDS do
-    local id, phase, parent, order, not_before = args[at], args[at + 1], args[at + 2], args[at + 3], args[at + 4]
-    local fence, origin, size, body, problem = args[at + 5], args[at + 6], tonumber(args[at + 7]), args[at + 8], args[at + 9]
+    local id, phase, parent, order, not_before = unpack(args, at, at + 4)
+    local fence, origin, size, body, problem = unpack(args, at + 5, at + 9)
+    size = tonumber(size)
     if phase == '' then
       phase = terms.phases[1]
     elseif not knows(q, phase) then
@@ -98,8 +99,8 @@ local function plan(q, args, first)
       step = {
         row = {
           id, phase, 'a', expiry(q, phase), terms.dedup ~= '' and plus(q.now, terms.dedup) or '',
-          terms.keep, q.now, phase, 0, '', '', '', '', 0, '', size, order, not_before, fence, parent,
-          root, origin, 0
+          terms.keep, q.now, phase, 0, '', '', '', '', 0, '', size, order, not_before, fence,
+          parent, root, origin, 0
         },
         body = body
       }

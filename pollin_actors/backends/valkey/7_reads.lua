@@ -70,19 +70,21 @@ local function page(q, numbers, limit)
   return reply
 end
 
+local function numbers_after(q, name, after, limit)
+  return redis.call('ZRANGEBYSCORE', q.at .. name, '(' .. after, '+inf', 'LIMIT', 0, limit)
+end
+
 -- After which position, limit.
 operation('dump_page', { 'allow-oom' }, function(q, args)
   local limit = math.min(tonumber(args[4]), PAGE_ROWS)
-  local numbers = redis.call('ZRANGEBYSCORE', q.at .. 'q', '(' .. args[3], '+inf', 'LIMIT', 0, limit + 1)
-  return page(q, numbers, limit)
+  return page(q, numbers_after(q, 'q', args[3], limit + 1), limit)
 end)
 
 operation('past_page', { 'allow-oom' }, function(q, args)
   local limit = math.min(tonumber(args[4]), PAGE_ROWS)
   local numbers = {}
   for _, name in ipairs({ 'q', 'z' }) do
-    local some = redis.call('ZRANGEBYSCORE', q.at .. name, '(' .. args[3], '+inf', 'LIMIT', 0, limit + 1)
-    for _, number in ipairs(some) do
+    for _, number in ipairs(numbers_after(q, name, args[3], limit + 1)) do
       numbers[#numbers + 1] = number
     end
   end
@@ -91,7 +93,8 @@ operation('past_page', { 'allow-oom' }, function(q, args)
 end)
 
 local function pushed(row, number)
-  return record(number, '', 'pushed', '', row[PUSHED_IN], row[PUSHED_AT], '', 0, row[ORIGIN], row[ID])
+  local at, origin = row[PUSHED_AT], row[ORIGIN]
+  return record(number, '', 'pushed', '', row[PUSHED_IN], at, '', 0, origin, row[ID])
 end
 
 operation('history', { 'allow-oom' }, function(q, args)
@@ -119,7 +122,8 @@ end)
 operation('history_page', { 'allow-oom' }, function(q, args)
   local limit, kinds = tonumber(args[4]), args[5]
   local reply, cursor = { 'ok', args[3] }, args[3]
-  local found = redis.call('XRANGE', q.at .. 'h', '(' .. args[3] .. '-0', '+', 'COUNT', kinds == '' and math.min(limit, LOOKED_AT) or LOOKED_AT)
+  local most = kinds == '' and math.min(limit, LOOKED_AT) or LOOKED_AT
+  local found = redis.call('XRANGE', q.at .. 'h', '(' .. args[3] .. '-0', '+', 'COUNT', most)
   local given = 0
   for _, entry in ipairs(found) do
     if given == limit then

@@ -141,7 +141,7 @@ class ValkeyBackend:
         self._exchange = exchange
         self._sender = Sender(exchange, scheduler)
         if self._announce is not None and scheduler is None:
-            self._listener = Listener(address, self._announce)
+            self._listener = Listener(address, self._announce, exchange.topology.places)
 
     def execute(self, message: Any) -> ReplyFuture[Any]:
         """Accept a message; the future holds the reply once the server has answered.

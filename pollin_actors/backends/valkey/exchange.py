@@ -93,9 +93,15 @@ class Exchange:
         """Whether answers are missing."""
         return bool(self._in_flight)
 
-    def is_ready(self) -> bool:
-        """Whether the servers are connected, so that sending does not have to wait for that."""
-        return self.topology.is_ready()
+    def is_ready(self, jobs: list[Job]) -> bool:
+        """Whether the servers are connected that these messages are for."""
+        topology = self.topology
+        if not topology.is_known:
+            return False
+        if not topology.is_cluster:
+            return topology.node_of(b"").is_ready()
+        keys = [endpoint_key(self.prefix, job.call.endpoint_id) for job in jobs if job.call]
+        return all(topology.node_of(key).is_ready() for key in keys)
 
     # -- one after another, for operations of several steps ----------------------------------------
 
@@ -221,19 +227,25 @@ class Exchange:
         return packed(b"FCALL", name, b"1", key, now, batch, *arguments)
 
     def answers(self, timeout: float | None) -> bool:
-        """Wait until there is an answer, or none can be hoped for; say whether it is so. Nothing is
+        """Wait until there are answers, or none can be hoped for; say whether it is so. Nothing is
         read.
 
         Arguments:
             timeout: seconds to wait at most.
         """
-        left = self._until - monotonic()
-        limit = left if timeout is None else min(timeout, left)
-        return any(node.wait(limit) for node in self._in_flight) or limit == left
+        until, is_last = self._until, True
+        if timeout is not None and monotonic() + timeout < until:
+            until, is_last = monotonic() + timeout, False
+        return all(node.wait(until - monotonic()) for node in self._in_flight) or is_last
 
     def read(self) -> None:
         """Read all answers and settle the futures of their messages."""
-        for node, jobs in list(self._in_flight.items()):
+        nodes = list(self._in_flight)
+        if len(nodes) > 1:
+            # Who is silent keeps nobody from the answers of the others.
+            nodes.sort(key=lambda node: not node.wait(0.0))
+        for node in nodes:
+            jobs = self._in_flight[node]
             try:
                 if not node.wait(self._until - monotonic()):
                     raise TimeoutError(f"no answer within {self._timeout:g} s")

@@ -87,7 +87,7 @@ def unavailable(label: str, error: BaseException) -> BackendUnavailable:
     if code and not text.startswith(code):
         text = f"{code} {text}"
     result = BackendUnavailable("valkey", f"{label}: {text}", _HINTS.get(code, _HINT))
-    result.__cause__ = error
+    result.__cause__ = _bare(error)
     return result
 
 
@@ -95,5 +95,17 @@ def answer_lost(label: str, error: BaseException | None) -> BackendUnavailable:
     """What a caller is told whose message was sent and not answered."""
     what = "the work on it was interrupted" if error is None else str(error)
     result = BackendUnavailable("valkey", f"{label}: {what}; {LOST}", _HINT)
-    result.__cause__ = error
+    result.__cause__ = None if error is None else _bare(error)
     return result
+
+
+def _bare(error: BaseException) -> BaseException:
+    """The error without its tracebacks: who prints those with variables would print a password,
+    which the client's frames have."""
+    links: BaseException | None = error
+    seen: set[int] = set()
+    while links is not None and id(links) not in seen:
+        seen.add(id(links))
+        links.__traceback__ = None
+        links = links.__cause__ or links.__context__
+    return error

@@ -95,7 +95,17 @@ class Node:
 
     def is_ready(self) -> bool:
         """Whether it is open, and the other end has not hung up."""
-        return self._is_open and self._has_library and not self.wait(0.0)
+        return self._is_open and self._has_library and not self._is_hung_up()
+
+    def _is_hung_up(self) -> bool:
+        """Whether something came while nothing was asked: that can only be the end."""
+        if not self.wait(0.0):
+            return False
+        try:
+            # With TLS it may be something that is for nobody.
+            return bool(self._connection.can_read(timeout=0))
+        except errors():
+            return True
 
     def open(self) -> None:
         """Connect if need be; the functions are there then.
@@ -105,9 +115,8 @@ class Node:
         """
         if self.is_ready():
             return
-        if self._is_open and self.wait(0.0):
-            # Hung up while nothing was asked: nothing is lost.
-            self.close()
+        if self._is_open and self._is_hung_up():
+            self.close()  # nothing is lost by that
         if not self._is_open:
             self._connect()
             self._is_open = True

@@ -262,7 +262,7 @@ class Sender:
             group = self._group()
             if not group:
                 return
-            if not patient and (group[0].call is None or not exchange.is_ready()):
+            if not patient and (group[0].call is None or not exchange.is_ready(group)):
                 return  # it may take long
             if group[0].call is None:
                 self._take_steps(group[0])

@@ -72,9 +72,14 @@ class Topology:
             self._find()
             self._is_known = True
 
-    def is_ready(self) -> bool:
-        """Whether the servers are known and connected."""
-        return self._is_known and all(node.is_ready() for node in self.nodes())
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known which servers there are."""
+        return self._is_known
+
+    def places(self) -> list[tuple[str, int]]:
+        """Hosts and ports of the servers of a cluster. Any thread may ask."""
+        return list(self._nodes)
 
     def look_again(self) -> None:
         """Find out anew which servers there are, and whose slots are whose: with the next open."""
