@@ -19,7 +19,7 @@ from pollin_actors.backends.valkey.failures import (
     starts_anew,
     unavailable,
 )
-from pollin_actors.backends.valkey.library import library
+from pollin_actors.backends.valkey.library import function as name_of
 from pollin_actors.backends.valkey.node import Node, errors, packed
 from pollin_actors.backends.valkey.topology import Topology
 from pollin_actors.errors import BackendUnavailable, PollinError
@@ -85,6 +85,8 @@ class Exchange:
         # Until when their answers are waited for.
         self._timeout = timeout
         self._until = 0.0
+        # Whether the first ones of all servers are known to be there.
+        self._have_come = False
         # Where the last sweep ended in the list of endpoints.
         self.swept = 0
 
@@ -167,13 +169,18 @@ class Exchange:
 
     # -- many at once ------------------------------------------------------------------------------
 
-    def send(self, jobs: list[Job]) -> None:
+    def send(self, jobs: list[Job], is_ready: bool = False) -> None:
         """Send the first of these messages: none of them takes several steps.
 
         Those that cannot be sent have failed.
+
+        Arguments:
+            jobs: the messages.
+            is_ready: what :meth:`is_ready` has just said of them.
         """
         try:
-            self.open()
+            if not is_ready:
+                self.open()
         except BackendUnavailable as error:
             self._fail(jobs, error)
             return
@@ -185,7 +192,8 @@ class Exchange:
             sent.setdefault(node, deque()).append(job)
         for node, some in commands.items():
             try:
-                node.open()
+                if not is_ready:
+                    node.open()
             except Exception as error:
                 self._give_up(node)
                 self._fail(sent[node], self._told(error, False))
@@ -197,6 +205,7 @@ class Exchange:
             except errors() as error:
                 self._lose(node, error)
         self._until = monotonic() + self._timeout
+        self._have_come = False
 
     def _routed(self, jobs: list[Job], batch: bytes) -> Iterator[tuple[Node, Job, bytes]]:
         where: dict[int, Node] = {}
@@ -222,9 +231,8 @@ class Exchange:
                 return
 
     def command(self, function: str, key: bytes, batch: bytes, arguments: list[bytes]) -> bytes:
-        name = library().function(function)
         now = time(self.time_ns())
-        return packed(b"FCALL", name, b"1", key, now, batch, *arguments)
+        return packed(b"FCALL", name_of(function), b"1", key, now, batch, *arguments)
 
     def answers(self, timeout: float | None) -> bool:
         """Wait until there are answers, or none can be hoped for; say whether it is so. Nothing is
@@ -236,18 +244,19 @@ class Exchange:
         until, is_last = self._until, True
         if timeout is not None and monotonic() + timeout < until:
             until, is_last = monotonic() + timeout, False
-        return all(node.wait(until - monotonic()) for node in self._in_flight) or is_last
+        self._have_come = all(node.wait(until - monotonic()) for node in self._in_flight)
+        return self._have_come or is_last
 
     def read(self) -> None:
         """Read all answers and settle the futures of their messages."""
         nodes = list(self._in_flight)
-        if len(nodes) > 1:
+        if len(nodes) > 1 and not self._have_come:
             # Who is silent keeps nobody from the answers of the others.
             nodes.sort(key=lambda node: not node.wait(0.0))
         for node in nodes:
             jobs = self._in_flight[node]
             try:
-                if not node.wait(self._until - monotonic()):
+                if not (self._have_come or node.wait(self._until - monotonic())):
                     raise TimeoutError(f"no answer within {self._timeout:g} s")
                 while jobs:
                     self._read_one(node, jobs[0])
