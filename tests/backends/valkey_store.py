@@ -7,17 +7,23 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from pollin_actors.backends.valkey.address import parse
+
 __all__ = ["Contents", "Row", "check_contents", "client_of", "read_contents"]
 
 _QUEUED = "awdc"
 _DECODE = """
 local found = redis.call('HGETALL', KEYS[1])
-for at = 2, #found, 2 do found[at] = cjson.encode(cmsgpack.unpack(found[at])) end
+for at = 2, #found, 2 do
+  local kind = string.sub(found[at - 1], 1, 1)
+  if kind == 'r' then found[at] = cjson.encode(cmsgpack.unpack(found[at])) end
+  if kind == 'b' then found[at] = '' end
+end
 return found
 """
 _TERMS = "return cjson.encode(cmsgpack.unpack(redis.call('HGET', KEYS[1], 't')))"
 _RANGED = "qxldejwkzmo"
-_HASHES = "bigcy"
+_HASHES = "gcy"
 
 
 class Row(NamedTuple):
@@ -64,8 +70,10 @@ def client_of(url: str) -> Any:
     """The client, on the server of a backend's URL."""
     import valkey
 
-    path = url.partition("://")[2].partition("?")[0]
-    return valkey.Valkey(unix_socket_path=path)
+    address = parse(url)
+    options = dict(address.connection)
+    path = options.pop("path", None)
+    return valkey.Valkey(unix_socket_path=path, ssl=address.kind == "tls", **options)
 
 
 def read_contents(client: Any, prefix: str, endpoint_id: str) -> Contents:
@@ -88,16 +96,13 @@ def read_contents(client: Any, prefix: str, endpoint_id: str) -> Contents:
         for name, found in zip(_RANGED, replies, strict=False)
     }
     found = replies[len(_RANGED) :]
-    hashes = {
-        name: _texts(one, raw=one if name == "b" else ())
-        for name, one in zip(_HASHES, found, strict=False)
-    }
+    hashes = {name: _texts(one) for name, one in zip(_HASHES, found, strict=False)}
     log, flat, terms, keys = found[len(_HASHES) :]
     texts = {k.decode().removesuffix("-0"): v.get(b"r", b"").decode() for k, v in log}
-    rows = {
-        number.decode(): Row(*json.loads(row))
-        for number, row in zip(flat[::2], flat[1::2], strict=True)
-    }
+    fields = {k.decode(): v.decode() for k, v in zip(flat[::2], flat[1::2], strict=True)}
+    rows = {name[1:]: Row(*json.loads(row)) for name, row in fields.items() if name[0] == "r"}
+    hashes["b"] = {name[1:]: "" for name in fields if name[0] == "b"}
+    hashes["i"] = {name: number for name, number in fields.items() if name[0] in "if"}
     names = {name.decode() for name in keys}
     return Contents(record, json.loads(terms), rows, sets, hashes, texts, names)
 
@@ -123,10 +128,9 @@ def check_contents(stored: Contents, prefix: str, endpoint_id: str) -> None:
     assert set(sets["o"]) == {row.due + _padded(number) for number, row in gone.items()}
     counts: Counter[str] = Counter()
     for row in queued.values():
-        counts[f"n{row.phase}"] += 1
         counts[f"s{row.phase}"] += row.size
-    expected = {name: str(number) for name, number in counts.items() if number}
-    found = {name: number for name, number in hashes["c"].items() if number != "0"}
+    expected = {name: str(number) for name, number in counts.items()}
+    found = dict(hashes["c"])
     found.pop("expired", None)
     assert found == expected
     _check_log(stored, {**queued, **kept})
@@ -142,7 +146,8 @@ def _padded(number: str) -> str:
 
 def _check_places(stored: Contents, queued: dict[str, Row]) -> None:
     sets, hashes = stored.sets, stored.hashes
-    shelves, groups = set(), {}
+    shelves: set[str] = set()
+    groups: dict[str, dict[str, Row]] = {}
     for number, row in queued.items():
         held = "0" if row.place == "a" else "1"
         shelves.add(f"{row.phase}\0{held}{_padded(number)}")

@@ -75,15 +75,18 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        threading.Thread(target=self._read, args=(self._process, self._log), daemon=True).start()
+        arguments = self._process, self._log
+        self._reader = threading.Thread(target=self._read, args=arguments, daemon=True)
+        self._reader.start()
         self.until("Ready to accept connections")
 
     def _read(self, process: subprocess.Popen[str], log: list[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            with self._more:
-                log.append(line)
-                self._more.notify_all()
+        with process.stdout as lines:
+            for line in lines:
+                with self._more:
+                    log.append(line)
+                    self._more.notify_all()
         with self._more:
             log.append("")
             self._more.notify_all()
@@ -111,6 +114,11 @@ class Server:
         with valkey.Valkey(unix_socket_path=str(self.socket)) as client:
             return client.execute_command(*command)
 
+    def signal(self, number: int) -> None:
+        """Send it a signal: SIGSTOP for one that answers nobody until SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """End it as one does, so that it writes what it has to."""
         self._end("terminate")
@@ -124,6 +132,7 @@ class Server:
         if process is not None:
             getattr(process, how)()
             process.wait()
+            self._reader.join()
             self._process = None
 
     def remove(self) -> None:
@@ -163,9 +172,7 @@ class Cluster:
         self.nodes: list[Server] = []
         for port, bus in zip(self.ports[:3], self.ports[3:], strict=True):
             where = ("--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1")
-            self.nodes.append(
-                Server((*arguments, *where, "--cluster-enabled", "yes", *_CLUSTER))
-            )
+            self.nodes.append(Server((*arguments, *where, "--cluster-enabled", "yes", *_CLUSTER)))
         first = 0
         for number, node in enumerate(self.nodes):
             last = 16384 * (number + 1) // 3

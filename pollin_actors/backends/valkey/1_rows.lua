@@ -7,28 +7,27 @@
 -- texts they sort. Positions are numbers, which are exact up to 2^53; in sorted sets that are read
 -- in the order of their members they have 16 digits. An empty text stands for None.
 --
--- The record, a hash: e the endpoint as JSON, t what is needed of it here, p the last position, o its
--- place in the order of creation, g the generation, n when something is due first, w who waits to be
--- told, x the batch that is to come again. Once the endpoint was deleted only p is left: positions
--- are never given out twice.
+-- The record, a hash: e the endpoint as JSON, t what is needed of it here, p the last position, o
+-- its place in the order of creation, g the generation, n when something is due first, w who waits
+-- to be told, x the batch that is to come again. Once the endpoint was deleted only p is left:
+-- positions are never given out twice.
 --
 -- The keys of a generation:
---   r hash: number -> row            b hash: number -> what never changes of it, for the client
+--   r hash: r and number -> row, b and number -> what never changes of it, for the client, i and id
+--     or f and fence -> number of the last row with it
 --   q by number: what is queued      x phase, held or not, number: what is queued
---   i hash: id or fence -> number of the last row with it
 --   l lease, number: what is claimed d time, number: what waits for its time
 --   e time, number: what expires     j the same, of what has an ordering key
 --   g hash: phase, ordering key -> number of the row whose turn it is
 --   w phase, ordering key, number: those behind it
---   c hash: n and phase -> how many, s and phase -> bytes, expired -> how many
+--   c hash: s and phase -> bytes, for each in which there is something; expired -> how many
 --   h stream: the records            k parent, number: sub events
 --   z by number: what is kept        m id or fence, number: what is kept
 --   o time, number: when what has left the queue is forgotten
 --   y hash: name -> position of a cursor
 
-
 local GENERATION = {
-  'r', 'b', 'q', 'x', 'i', 'l', 'd', 'e', 'j', 'g', 'w', 'c', 'h', 'k', 'z', 'm', 'o', 'y'
+  'r', 'q', 'x', 'l', 'd', 'e', 'j', 'g', 'w', 'c', 'h', 'k', 'z', 'm', 'o', 'y'
 }
 
 -- The fields of a row. PLACE is a: available, w: waits behind others of its ordering key, d: waits
@@ -70,11 +69,6 @@ local function range(start)
   return '[' .. start .. '\0', '(' .. start .. '\1'
 end
 
--- Up to which members of a set by time are due.
-local function due(q)
-  return '[' .. q.now .. ';'
-end
-
 local function position(q)
   return redis.call('HINCRBY', q.key, 'p', 1)
 end
@@ -87,7 +81,7 @@ local function soon(q, at)
 end
 
 local function save(q, number, row)
-  redis.call('HSET', q.at .. 'r', number, cmsgpack.pack(row))
+  redis.call('HSET', q.at .. 'r', 'r' .. number, cmsgpack.pack(row))
 end
 
 local function expects(q, number, row)
@@ -115,7 +109,7 @@ local function load(q, number)
   if row then
     return row
   end
-  local found = redis.call('HGET', q.at .. 'r', number)
+  local found = redis.call('HGET', q.at .. 'r', 'r' .. number)
   if not found then
     return nil
   end
@@ -134,7 +128,7 @@ end
 
 -- The number and the row of what is queued with an id.
 local function find(q, id)
-  local number = redis.call('HGET', q.at .. 'i', 'i' .. id)
+  local number = redis.call('HGET', q.at .. 'r', 'i' .. id)
   local row = number and load(q, number)
   if row and QUEUED[row[PLACE]] then
     return number, row
@@ -175,24 +169,35 @@ local function expiry(q, phase)
   return plus(q.now, q.terms.ttl)
 end
 
-local function count(q, phase, number, size)
-  local key = q.at .. 'c'
-  if redis.call('HINCRBY', key, 'n' .. phase, number) == 0 then
-    redis.call('HDEL', key, 'n' .. phase, 's' .. phase)
-  elseif size ~= 0 then
-    redis.call('HINCRBY', key, 's' .. phase, size)
-  end
+-- How many are in a phase.
+local function counted(q, phase)
+  local low, high = range(phase)
+  return redis.call('ZLEXCOUNT', q.at .. 'x', low, high)
 end
 
-local function counted(q, phase, what)
-  return tonumber(redis.call('HGET', q.at .. 'c', what .. phase) or 0)
+local function measured(q, phase)
+  return tonumber(redis.call('HGET', q.at .. 'c', 's' .. phase) or 0)
+end
+
+-- Count the bytes of what comes into a phase.
+local function measure(q, phase, size)
+  redis.call('HINCRBY', q.at .. 'c', 's' .. phase, size)
+end
+
+-- Count the bytes of what has left a phase no longer.
+local function unmeasure(q, phase, size)
+  if counted(q, phase) == 0 then
+    redis.call('HDEL', q.at .. 'c', 's' .. phase)
+  elseif size ~= 0 then
+    redis.call('HINCRBY', q.at .. 'c', 's' .. phase, -size)
+  end
 end
 
 -- The phases in which there is something.
 local function phases_in_use(q)
   local found = {}
   for _, field in ipairs(redis.call('HKEYS', q.at .. 'c')) do
-    if string.sub(field, 1, 1) == 'n' then
+    if string.sub(field, 1, 1) == 's' then
       found[#found + 1] = string.sub(field, 2)
     end
   end
@@ -219,6 +224,10 @@ local function note(q, number, row, kind, from, to, claimed, reason)
   return tonumber(at)
 end
 
+local function body_of(q, number)
+  return redis.call('HGET', q.at .. 'r', 'b' .. number) or ''
+end
+
 -- What the client makes a callback of.
 local function shown(row)
   return table.concat({
@@ -233,11 +242,11 @@ local function show(q, numbers, reply)
   for first = 1, #numbers, 500 do
     local some = {}
     for at = first, math.min(first + 499, #numbers) do
-      some[#some + 1] = numbers[at]
+      some[#some + 1] = 'b' .. numbers[at]
     end
-    local bodies = redis.call('HMGET', q.at .. 'b', unpack(some))
-    for at, number in ipairs(some) do
-      reply[#reply + 1] = shown(load(q, number))
+    local bodies = redis.call('HMGET', q.at .. 'r', unpack(some))
+    for at = 1, #some do
+      reply[#reply + 1] = shown(load(q, numbers[first + at - 1]))
       reply[#reply + 1] = bodies[at] or ''
     end
   end

@@ -100,10 +100,10 @@ local function move(q, number, row, phase, kind, by_claim, reason)
     put(q, number, row)
   else
     leave(q, number, row)
-    count(q, row[PHASE], -1, -row[SIZE])
+    unmeasure(q, row[PHASE], row[SIZE])
     row[PHASE], row[ATTEMPTS] = phase, 0
     row[TOKEN], row[BY], row[RETRY_AT] = '', '', ''
-    count(q, phase, 1, row[SIZE])
+    measure(q, phase, row[SIZE])
     enter(q, number, row)
   end
   row[ENTERED] = at
@@ -122,7 +122,8 @@ local function available(q, phase, offset, limit)
   local numbers = {}
   if #phases == 1 then
     local start = phases[1] .. '\0'
-    numbers = redis.call('ZRANGEBYLEX', key, '[' .. start .. '0', '(' .. start .. '1', 'LIMIT', offset, limit)
+    local low, high = '[' .. start .. '0', '(' .. start .. '1'
+    numbers = redis.call('ZRANGEBYLEX', key, low, high, 'LIMIT', offset, limit)
     for at, member in ipairs(numbers) do
       numbers[at] = number_of(member)
     end
@@ -130,7 +131,8 @@ local function available(q, phase, offset, limit)
   end
   for _, name in ipairs(phases) do
     local start = name .. '\0'
-    local some = redis.call('ZRANGEBYLEX', key, '[' .. start .. '0', '(' .. start .. '1', 'LIMIT', 0, offset + limit)
+    local low, high = '[' .. start .. '0', '(' .. start .. '1'
+    local some = redis.call('ZRANGEBYLEX', key, low, high, 'LIMIT', 0, offset + limit)
     for _, member in ipairs(some) do
       numbers[#numbers + 1] = string.sub(member, -16)
     end
@@ -147,13 +149,13 @@ end
 local function in_phase(q, phase, offset, limit, is_reverse)
   local key = q.at .. 'x'
   local found = {}
-  local bounds = { { '[' .. phase .. '\0' .. '0', '(' .. phase .. '\0' .. '1' }, { '[' .. phase .. '\0' .. '1', '(' .. phase .. '\0' .. '2' } }
-  for _, bound in ipairs(bounds) do
+  for held = 0, 1 do
+    local low, high = '[' .. phase .. '\0' .. held, '(' .. phase .. '\0' .. (held + 1)
     local some
     if is_reverse then
-      some = redis.call('ZREVRANGEBYLEX', key, bound[2], bound[1], 'LIMIT', 0, offset + limit)
+      some = redis.call('ZREVRANGEBYLEX', key, high, low, 'LIMIT', 0, offset + limit)
     else
-      some = redis.call('ZRANGEBYLEX', key, bound[1], bound[2], 'LIMIT', 0, offset + limit)
+      some = redis.call('ZRANGEBYLEX', key, low, high, 'LIMIT', 0, offset + limit)
     end
     for _, member in ipairs(some) do
       found[#found + 1] = string.sub(member, -16)

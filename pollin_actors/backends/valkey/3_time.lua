@@ -4,21 +4,26 @@
 -- is to be called again.
 local AT_ONCE = 500
 
+-- The first members of a set by time that are due, at most so many.
+local function first_due(q, name, limit)
+  return redis.call('ZRANGEBYLEX', q.at .. name, '-', '[' .. q.now .. ';', 'LIMIT', 0, limit)
+end
+
 local function drop_body(q, number, row)
-  redis.call('HDEL', q.at .. 'b', number)
+  redis.call('HDEL', q.at .. 'r', 'b' .. number)
   if row[PARENT] ~= '' then
     redis.call('ZREM', q.at .. 'k', row[PARENT] .. '\0' .. padded(number))
   end
 end
 
 local function drop(q, number, row)
-  local key = q.at .. 'i'
+  local key = q.at .. 'r'
   for _, name in ipairs({ 'i' .. row[ID], 'f' .. row[FENCE] }) do
     if name ~= 'f' and redis.call('HGET', key, name) == number then
       redis.call('HDEL', key, name)
     end
   end
-  redis.call('HDEL', q.at .. 'r', number)
+  redis.call('HDEL', key, 'r' .. number)
   q.rows[number] = nil
 end
 
@@ -42,7 +47,7 @@ local function remove(q, number, row, kind, by_claim, reason)
   end
   leave(q, number, row)
   redis.call('ZREM', q.at .. 'q', number)
-  count(q, row[PHASE], -1, -row[SIZE])
+  unmeasure(q, row[PHASE], row[SIZE])
   row[EXPIRES], row[TOKEN], row[BY] = '', '', ''
   if row[KEEP] == '' then
     strip(q, number, row)
@@ -73,7 +78,7 @@ end
 
 -- Forget what has been kept for long enough, and ids; at most so many, and say how many.
 local function forget(q, limit)
-  local found = redis.call('ZRANGEBYLEX', q.at .. 'o', '-', due(q), 'LIMIT', 0, limit)
+  local found = first_due(q, 'o', limit)
   for _, member in ipairs(found) do
     local number = number_of(member)
     local row = load(q, number)
@@ -123,12 +128,12 @@ local function bring(q, limit)
   local found
   repeat
     found = 0
-    for _, member in ipairs(redis.call('ZRANGEBYLEX', q.at .. 'l', '-', due(q), 'LIMIT', 0, left)) do
+    for _, member in ipairs(first_due(q, 'l', left)) do
       local number = number_of(member)
       lapse(q, number, load(q, number))
       found = found + 1
     end
-    for _, member in ipairs(redis.call('ZRANGEBYLEX', q.at .. 'd', '-', due(q), 'LIMIT', 0, left)) do
+    for _, member in ipairs(first_due(q, 'd', left)) do
       local number = number_of(member)
       local row = load(q, number)
       take(q, number, row)
@@ -137,7 +142,7 @@ local function bring(q, limit)
       found = found + 1
     end
     local most = math.min(left, limit - expired)
-    for _, member in ipairs(redis.call('ZRANGEBYLEX', q.at .. 'e', '-', due(q), 'LIMIT', 0, most)) do
+    for _, member in ipairs(first_due(q, 'e', most)) do
       local number = number_of(member)
       local row = load(q, number)
       -- One that does not expire any more takes itself out when it is loaded.

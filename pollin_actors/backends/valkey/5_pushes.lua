@@ -10,7 +10,7 @@ local function queued_as(q, news, name)
   if news[name] then
     return news[name], news[name].row
   end
-  local number = redis.call('HGET', q.at .. 'i', name)
+  local number = redis.call('HGET', q.at .. 'r', name)
   local row = number and load(q, number)
   if row and QUEUED[row[PLACE]] then
     return number, row
@@ -43,7 +43,7 @@ local function overflow(q, phase, size, sum)
   local limited = #terms.consumes > 0 and terms.consumes or phases_in_use(q)
   local held, bytes = sum.held, sum.bytes
   for _, name in ipairs(limited) do
-    held, bytes = held + counted(q, name, 'n'), bytes + counted(q, name, 's')
+    held, bytes = held + counted(q, name), bytes + measured(q, name)
   end
   if terms.capacity ~= '' and held >= tonumber(terms.capacity) then
     return { 'full', 'callbacks', int(held), terms.capacity }
@@ -59,8 +59,9 @@ end
 local function plan(q, args, first)
   local steps, news, sum, terms = {}, {}, { held = 0, bytes = 0 }, q.terms
   for at = first, #args, FIELDS do
-    local id, phase, parent, order, not_before = args[at], args[at + 1], args[at + 2], args[at + 3], args[at + 4]
-    local fence, origin, size, body, problem = args[at + 5], args[at + 6], tonumber(args[at + 7]), args[at + 8], args[at + 9]
+    local id, phase, parent, order, not_before = unpack(args, at, at + 4)
+    local fence, origin, size, body, problem = unpack(args, at + 5, at + 9)
+    size = tonumber(size)
     if phase == '' then
       phase = terms.phases[1]
     elseif not knows(q, phase) then
@@ -98,8 +99,8 @@ local function plan(q, args, first)
       step = {
         row = {
           id, phase, 'a', expiry(q, phase), terms.dedup ~= '' and plus(q.now, terms.dedup) or '',
-          terms.keep, q.now, phase, 0, '', '', '', '', 0, '', size, order, not_before, fence, parent,
-          root, origin, 0
+          terms.keep, q.now, phase, 0, '', '', '', '', 0, '', size, order, not_before, fence,
+          parent, root, origin, 0
         },
         body = body
       }
@@ -119,13 +120,8 @@ local function add(q, step)
   local number = int(at)
   row[ENTERED] = at
   q.rows[number], step.number = row, number
-  redis.call('HSET', q.at .. 'i', 'i' .. row[ID], number)
-  if row[FENCE] ~= '' then
-    redis.call('HSET', q.at .. 'i', 'f' .. row[FENCE], number)
-  end
-  redis.call('HSET', q.at .. 'b', number, step.body)
   redis.call('ZADD', q.at .. 'q', number, number)
-  count(q, row[PHASE], 1, row[SIZE])
+  measure(q, row[PHASE], row[SIZE])
   enter(q, number, row)
   expects(q, number, row)
   if row[PARENT] ~= '' then
@@ -135,7 +131,15 @@ local function add(q, step)
     redis.call('XADD', q.at .. 'h', number .. '-0', 'p', '')
     q.noted = true
   end
-  save(q, number, row)
+  local key, packed = q.at .. 'r', cmsgpack.pack(row)
+  if row[FENCE] == '' then
+    redis.call('HSET', key, 'i' .. row[ID], number, 'b' .. number, step.body, 'r' .. number, packed)
+  else
+    redis.call(
+      'HSET', key, 'i' .. row[ID], number, 'f' .. row[FENCE], number, 'b' .. number, step.body,
+      'r' .. number, packed
+    )
+  end
   if at % FORGET_EVERY == 0 then
     forget(q, 2 * FORGET_EVERY)
   end
@@ -166,7 +170,7 @@ local function carry_out(q, steps)
     elseif step.known then
       local number = type(step.known) == 'table' and step.known.number or step.known
       local row = repeated(q, number, step.id)
-      reply[#reply + 1] = { 'known', shown(row), redis.call('HGET', q.at .. 'b', number) or '' }
+      reply[#reply + 1] = { 'known', shown(row), body_of(q, number) }
     else
       if step.kept then
         repeated(q, step.kept, step.id)

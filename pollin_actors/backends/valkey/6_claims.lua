@@ -12,7 +12,7 @@ end
 -- Phase, limit, lease, by, the end of the tokens.
 operation('claim', { 'allow-oom' }, function(q, args)
   local phase, limit = wanted(args[3]), tonumber(args[4])
-  if phase and counted(q, phase, 'n') == 0 and not knows(q, phase) then
+  if phase and counted(q, phase) == 0 and not knows(q, phase) then
     return unknown(q, phase)
   end
   local till = plus(q.now, args[5])
@@ -131,7 +131,7 @@ end)
 -- Phase, offset, limit.
 operation('pop_slice', { 'allow-oom' }, function(q, args)
   local phase = wanted(args[3])
-  if phase and counted(q, phase, 'n') == 0 and not knows(q, phase) then
+  if phase and counted(q, phase) == 0 and not knows(q, phase) then
     return unknown(q, phase)
   end
   local numbers = available(q, phase, tonumber(args[4]), tonumber(args[5]))

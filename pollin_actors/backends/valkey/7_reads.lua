@@ -34,7 +34,7 @@ operation('fetch_slice', { 'allow-oom' }, function(q, args)
     local command = is_reverse and 'ZREVRANGE' or 'ZRANGE'
     return show(q, redis.call(command, q.at .. 'q', args[4], int(offset + limit - 1)), { 'ok' })
   end
-  if counted(q, phase, 'n') == 0 and not knows(q, phase) then
+  if counted(q, phase) == 0 and not knows(q, phase) then
     return unknown(q, phase)
   end
   return show(q, in_phase(q, phase, offset, limit, is_reverse), { 'ok' })
@@ -45,7 +45,7 @@ operation('count', { 'allow-oom' }, function(q, args)
   if not phase then
     return { 'ok', redis.call('ZCARD', q.at .. 'q') }
   end
-  local found = counted(q, phase, 'n')
+  local found = counted(q, phase)
   if found == 0 and not knows(q, phase) then
     return unknown(q, phase)
   end
@@ -62,7 +62,7 @@ local function page(q, numbers, limit)
       break
     end
     local row = load(q, number)
-    local body = redis.call('HGET', q.at .. 'b', number) or ''
+    local body = body_of(q, number)
     reply[#reply + 1] = shown(row)
     reply[#reply + 1] = body
     size, last = size + #body, number
@@ -70,19 +70,21 @@ local function page(q, numbers, limit)
   return reply
 end
 
+local function numbers_after(q, name, after, limit)
+  return redis.call('ZRANGEBYSCORE', q.at .. name, '(' .. after, '+inf', 'LIMIT', 0, limit)
+end
+
 -- After which position, limit.
 operation('dump_page', { 'allow-oom' }, function(q, args)
   local limit = math.min(tonumber(args[4]), PAGE_ROWS)
-  local numbers = redis.call('ZRANGEBYSCORE', q.at .. 'q', '(' .. args[3], '+inf', 'LIMIT', 0, limit + 1)
-  return page(q, numbers, limit)
+  return page(q, numbers_after(q, 'q', args[3], limit + 1), limit)
 end)
 
 operation('past_page', { 'allow-oom' }, function(q, args)
   local limit = math.min(tonumber(args[4]), PAGE_ROWS)
   local numbers = {}
   for _, name in ipairs({ 'q', 'z' }) do
-    local some = redis.call('ZRANGEBYSCORE', q.at .. name, '(' .. args[3], '+inf', 'LIMIT', 0, limit + 1)
-    for _, number in ipairs(some) do
+    for _, number in ipairs(numbers_after(q, name, args[3], limit + 1)) do
       numbers[#numbers + 1] = number
     end
   end
@@ -91,7 +93,8 @@ operation('past_page', { 'allow-oom' }, function(q, args)
 end)
 
 local function pushed(row, number)
-  return record(number, '', 'pushed', '', row[PUSHED_IN], row[PUSHED_AT], '', 0, row[ORIGIN], row[ID])
+  local at, origin = row[PUSHED_AT], row[ORIGIN]
+  return record(number, '', 'pushed', '', row[PUSHED_IN], at, '', 0, origin, row[ID])
 end
 
 operation('history', { 'allow-oom' }, function(q, args)
@@ -119,7 +122,8 @@ end)
 operation('history_page', { 'allow-oom' }, function(q, args)
   local limit, kinds = tonumber(args[4]), args[5]
   local reply, cursor = { 'ok', args[3] }, args[3]
-  local found = redis.call('XRANGE', q.at .. 'h', '(' .. args[3] .. '-0', '+', 'COUNT', kinds == '' and math.min(limit, LOOKED_AT) or LOOKED_AT)
+  local most = kinds == '' and math.min(limit, LOOKED_AT) or LOOKED_AT
+  local found = redis.call('XRANGE', q.at .. 'h', '(' .. args[3] .. '-0', '+', 'COUNT', most)
   local given = 0
   for _, entry in ipairs(found) do
     if given == limit then
@@ -171,7 +175,7 @@ operation('stats', { 'allow-oom' }, function(q)
   local size, held = 0, 0
   for _, phase in ipairs(phases_in_use(q)) do
     local start = phase .. '\0' .. '1'
-    size = size + counted(q, phase, 's')
+    size = size + measured(q, phase)
     held = held + redis.call('ZLEXCOUNT', q.at .. 'x', '[' .. start, '(' .. phase .. '\0' .. '2')
   end
   local claimed = redis.call('ZCARD', q.at .. 'l')

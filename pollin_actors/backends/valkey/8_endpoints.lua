@@ -102,7 +102,8 @@ operation('reset', { 'allow-oom' }, function(q)
   q.at = q.key .. ':' .. at .. ':'
   q.next, q.sooner, q.noted, q.shown = '', true, true, true
   redis.call('HSET', q.key, 'g', at)
-  redis.call('XADD', q.at .. 'h', at .. '-0', 'r', record('0', '', 'reset', '', '', q.now, '', 0, '', ''))
+  local text = record('0', '', 'reset', '', '', q.now, '', 0, '', '')
+  redis.call('XADD', q.at .. 'h', at .. '-0', 'r', text)
   return { 'ok', found }
 end)
 

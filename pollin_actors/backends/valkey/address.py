@@ -58,9 +58,9 @@ def parse(url: str) -> Address:
     Raises:
         InvalidValue: it is none of ours, or has unknown options; no part of it is in the text.
     """
-    scheme, _, rest = url.partition("://")
+    scheme, found, rest = url.partition("://")
     scheme = scheme.lower()
-    if scheme not in SCHEMES or not rest:
+    if scheme not in SCHEMES or not found:
         raise InvalidValue("backend", f"a URL such as {_FORM}", f"{len(url)} characters")
     try:
         parts = urlsplit(f"{scheme.replace('+', '-')}://{rest}")
@@ -112,7 +112,11 @@ def _options(query: str, tls: bool) -> dict[str, Any]:
         elif name == "db":
             found[name] = _natural(name, value)
         elif name == "prefix":
-            if not 0 < len(value) <= 100 or not value.isprintable() or any(c in "{}" for c in value):
+            if (
+                not 0 < len(value) <= 100
+                or not value.isprintable()
+                or any(c in "{}" for c in value)
+            ):
                 expected = "1 to 100 printable characters without braces"
                 raise InvalidValue(name, expected, repr(value)[:80])
             found[name] = value
@@ -129,6 +133,13 @@ def _seconds(value: str) -> float:
     if not isfinite(number) or not 0 < number <= 3600:
         raise InvalidValue("timeout", "seconds, more than 0, at most 3600", repr(value)[:80])
     return number
+
+
+def _prefix(value: str) -> str:
+    if not 0 < len(value) <= 100 or not value.isprintable() or "{" in value or "}" in value:
+        expected = "1 to 100 printable characters without braces"
+        raise InvalidValue("prefix", expected, repr(value)[:80])
+    return value
 
 
 def _natural(name: str, value: str) -> int:

@@ -22,13 +22,50 @@ __all__ = ["ValkeyBackend"]
 
 
 class ValkeyBackend:
-    """Keeps endpoints and callbacks in Valkey, or in Redis from 7.0 on; also in a cluster.
+    """Keeps endpoints and callbacks in Valkey, or in Redis from 7.0 on: one server, or a cluster.
+
+    Many processes on many machines may use one store. Each operation is a function that the server
+    runs as a whole; the functions are loaded when they are missing. One thread sends whatever waits
+    together and reads the answers; it never repeats a change of which it does not know whether it
+    was made.
+
+    **URLs** are ``valkey://name:password@host:6379/0``, ``valkeys://`` with TLS, and
+    ``valkey+unix:///path/of/its/socket?db=0``; ``redis``, ``rediss`` and ``redis+unix`` mean the
+    same. Options:
+
+    * ``prefix``: with which all keys begin, ``pollin`` by default; each prefix is a store.
+    * ``timeout``: seconds for which an answer is waited for, 5 by default.
+    * ``cluster``: ``true`` or ``false``; without it the server is asked.
+    * ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``, ``ssl_check_hostname``: of TLS.
+
+    **What a crash can lose** is the server's matter, and :attr:`durability` says it. With
+    ``appendonly yes`` and ``appendfsync always`` nothing that was acknowledged is lost when the
+    server or its machine stops. With ``everysec`` up to a second or two may be; without an
+    append-only file everything since the last snapshot, or everything. Replication is asynchronous:
+    a failover to a replica can lose what the primary had acknowledged and not yet passed on,
+    whatever the settings. Then a claim may be made twice, and positions of records that were lost
+    are given out again. ``maxmemory-policy`` has to be ``noeviction`` or one of the ``volatile``
+    ones; a server that would drop other keys is refused.
+
+    **In a cluster** all keys of an endpoint are in one hash slot, so endpoints are spread over the
+    servers and each is whole on one. Functions are given one key, and make the others of it, in its
+    slot. So a slot must not move to another server key by key while there is something in it:
+    stop the processes, or use the atomic migration of slots of Valkey 9. While a server is away,
+    the endpoints of the others work. A replica that takes over is found by itself.
+
+    **A user** with limited rights needs ``+fcall +function|load +get +set +incr +zadd +zrange
+    +publish +subscribe`` and what the functions call (``@hash @sortedset @stream unlink exists``),
+    on ``~prefix:*`` and ``&prefix:changes``; with ``+info`` and ``+config|get`` it can tell how
+    durable the server is, with ``+cluster|slots`` it finds the servers of a cluster.
+
+    Of an endpoint that was deleted a counter of a few bytes is left: positions are never given out
+    twice.
 
     Arguments:
         url: of the server.
 
     Raises:
-        InvalidValue: it is no such URL.
+        InvalidValue: it is no such URL; no part of it is in the text.
     """
 
     def __init__(self, url: str) -> None:
@@ -44,7 +81,11 @@ class ValkeyBackend:
 
     @classmethod
     def from_url(cls, url: str, /) -> ValkeyBackend:
-        """Make a backend from a URL such as ``valkey://host:6379/0?prefix=inbox``."""
+        """Make a backend from a URL such as ``valkey://host:6379/0?prefix=inbox``.
+
+        Raises:
+            InvalidValue: it is none of ours, or has unknown options.
+        """
         return cls(url)
 
     @property
@@ -59,28 +100,48 @@ class ValkeyBackend:
 
     @property
     def durability(self) -> str:
-        """What survives a crash of the server."""
+        """What survives a crash of the server, as it was when it was last connected.
+
+        ``always``: all that was acknowledged. ``everysec``: all but the last second or two.
+        ``system``: what the operating system has written. ``snapshots``: what there was at the last
+        one. ``none``: nothing. ``unknown``: the server does not say, or is not connected.
+        """
         return "unknown" if self._exchange is None else self._exchange.topology.durability
 
     def announce_to(self, announce: Callable[[str | None, bool], None]) -> None:
-        """Have it called when other processes have changed something; from the next open on."""
+        """Have ``announce(endpoint_id, revised)`` called after changes; from the next open on.
+
+        Endpoints that were created, changed or deleted are always told. Of what is queued only
+        those are told who have found nothing to claim, or no more records, and only once until
+        they have looked again: many pushes are one announcement.
+        """
         self._announce = announce
 
     def open(self, time_ns: Callable[[], int]) -> None:
-        """Connect."""
+        """Connect, load the functions, look whether the store is one of ours.
+
+        Within a simulated run no thread is started: what waits is sent as a task of its scheduler,
+        and nothing is announced.
+
+        Raises:
+            BackendUnavailable: the server cannot be reached or used, would drop keys for want of
+                memory, or the store comes from a newer version; that is left untouched.
+            MissingExtra: the client is not installed.
+        """
         self._guard.run(self._open, time_ns)
 
     def _open(self, time_ns: Callable[[], int]) -> None:
         if self._sender is not None:
             return
         address = self._address
-        exchange = Exchange(Topology(address), address.prefix, address.label, time_ns)
+        named = address.prefix, address.label, address.timeout
+        exchange = Exchange(Topology(address), *named, time_ns)
         exchange.open()
         scheduler = simulated_scheduler.get()
         self._exchange = exchange
         self._sender = Sender(exchange, scheduler)
         if self._announce is not None and scheduler is None:
-            self._listener = Listener(address, self._announce)
+            self._listener = Listener(address, self._announce, exchange.topology.places)
 
     def execute(self, message: Any) -> ReplyFuture[Any]:
         """Accept a message; the future holds the reply once the server has answered.

@@ -180,7 +180,9 @@ def callbacks_of(reply: Pieces, first: int, label: str) -> list[Callback]:
 
 
 def _callback(fields: bytes, body: bytes, label: str) -> Callback:
-    id, phase, parent, root, origin, order, not_before, attempts, fence = fields.decode().split("\0")
+    id, phase, parent, root, origin, order, not_before, attempts, fence = fields.decode().split(
+        "\0"
+    )
     try:
         created_at, kind, length, rest = body.split(b"\0", 3)
         end = int(length)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from secrets import token_hex
+from time import monotonic
 from typing import Any
 
 from pollin_actors.backends.valkey.commands import Call, refuse
@@ -14,11 +15,11 @@ from pollin_actors.backends.valkey.failures import (
     answer_lost,
     code_of,
     is_missing_function,
-    is_moved,
+    moved_to,
     starts_anew,
     unavailable,
 )
-from pollin_actors.backends.valkey.library import library
+from pollin_actors.backends.valkey.library import function as name_of
 from pollin_actors.backends.valkey.node import Node, errors, packed
 from pollin_actors.backends.valkey.topology import Topology
 from pollin_actors.errors import BackendUnavailable, PollinError
@@ -42,7 +43,7 @@ class Job:
         sender: the thread that has sent it.
     """
 
-    __slots__ = ("call", "command", "future", "message", "sender", "tries")
+    __slots__ = ("call", "future", "message", "sender", "tries")
 
     def __init__(self, message: Any, call: Call | None, sender: int) -> None:
         self.message = message
@@ -62,18 +63,30 @@ class Exchange:
         topology: the servers.
         prefix: with which all keys begin.
         label: what errors call the store.
+        timeout: seconds for which answers are waited for.
         time_ns: the clock.
     """
 
     def __init__(
-        self, topology: Topology, prefix: str, label: str, time_ns: Callable[[], int]
+        self,
+        topology: Topology,
+        prefix: str,
+        label: str,
+        timeout: float,
+        time_ns: Callable[[], int],
     ) -> None:
         self.topology = topology
         self.prefix = prefix
         self.label = label
         self.time_ns = time_ns
-        self._batches = (f"{token_hex(6)}-{number}".encode() for number in count())
+        # No generator: an interrupt inside one would be its end.
+        self._name, self._numbers = token_hex(6), count()
         self._in_flight: dict[Node, deque[Job]] = {}
+        # Until when their answers are waited for.
+        self._timeout = timeout
+        self._until = 0.0
+        # Whether the first ones of all servers are known to be there.
+        self._have_come = False
         # Where the last sweep ended in the list of endpoints.
         self.swept = 0
 
@@ -81,6 +94,16 @@ class Exchange:
     def is_waiting(self) -> bool:
         """Whether answers are missing."""
         return bool(self._in_flight)
+
+    def is_ready(self, jobs: list[Job]) -> bool:
+        """Whether the servers are connected that these messages are for."""
+        topology = self.topology
+        if not topology.is_known:
+            return False
+        if not topology.is_cluster:
+            return topology.node_of(b"").is_ready()
+        keys = [endpoint_key(self.prefix, job.call.endpoint_id) for job in jobs if job.call]
+        return all(topology.node_of(key).is_ready() for key in keys)
 
     # -- one after another, for operations of several steps ----------------------------------------
 
@@ -90,89 +113,99 @@ class Exchange:
         Raises:
             BackendUnavailable: it could not be carried out, or nobody knows.
         """
-        command = self.command(function, key, b"", list(arguments))
-        return self.ask(key, command)
+        return self.ask(key, self.command(function, key, b"", list(arguments)))
 
-    def ask(self, key: bytes, command: bytes, node: Node | None = None) -> Any:
+    def ask(self, key: bytes, command: bytes) -> Any:
         """Send one command to the server that holds a key and return its reply."""
-        return self.ask_all([(key, command)], node)[0]
+        (reply,) = self.ask_all([(key, command)])
+        if isinstance(reply, BackendUnavailable):
+            raise reply
+        return reply
 
-    def ask_all(self, commands: list[tuple[bytes, bytes]], node: Node | None = None) -> list[Any]:
-        """Send commands, each to the server that holds its key, and return their replies."""
+    def ask_all(self, commands: list[tuple[bytes, bytes]]) -> list[Any]:
+        """Send commands, each to the server that holds its key. Return their replies, in whose
+        place are the errors of those that failed."""
         replies: list[Any] = [None] * len(commands)
         missing = dict(enumerate(commands))
         for _ in range(_TRIES):
-            missing = self._ask_some(missing, replies, node)
+            missing = self._ask_some(missing, replies)
             if not missing:
                 return replies
         raise BackendUnavailable("valkey", f"{self.label}: the cluster does not come to rest")
 
     def _ask_some(
-        self, wanted: dict[int, tuple[bytes, bytes]], replies: list[Any], node: Node | None
+        self, wanted: dict[int, tuple[bytes, bytes]], replies: list[Any]
     ) -> dict[int, tuple[bytes, bytes]]:
         """Ask, and return what is to be asked again."""
         self.open()
         asked: dict[Node, list[int]] = {}
         for number, (key, _) in wanted.items():
-            asked.setdefault(node or self.topology.node_of(key), []).append(number)
+            asked.setdefault(self.topology.node_of(key), []).append(number)
         again: dict[int, tuple[bytes, bytes]] = {}
-        failure: BackendUnavailable | None = None
-        try:
-            for target, numbers in asked.items():
-                target.open()
-            for target, numbers in asked.items():
-                target.send([wanted[number][1] for number in numbers])
-            for target, numbers in asked.items():
-                for number in numbers:
+        for node, numbers in asked.items():
+            left = deque(numbers)
+            is_sent = False
+            try:
+                node.open()
+                is_sent = True
+                node.send([wanted[number][1] for number in numbers])
+                while left:
+                    number = left[0]
                     try:
-                        replies[number] = target.read()
+                        replies[number] = node.read()
                     except errors():
                         raise
                     except Exception as error:
-                        if not self._comes_again(target, error):
-                            failure = unavailable(self.label, error)
-                        else:
+                        if self._comes_again(node, error):
                             again[number] = wanted[number]
-        except errors() as error:
-            self.drop()
-            if code_of(error) == "LOADING":
-                raise unavailable(self.label, error) from error
-            raise answer_lost(self.label, error) from error
-        if failure is not None:
-            raise failure
+                        else:
+                            replies[number] = unavailable(self.label, error)
+                    left.popleft()
+            except Exception as error:
+                self._give_up(node)
+                for number in left:
+                    replies[number] = self._told(error, is_sent)
         return again
 
     # -- many at once ------------------------------------------------------------------------------
 
-    def send(self, jobs: list[Job]) -> None:
+    def send(self, jobs: list[Job], is_ready: bool = False) -> None:
         """Send the first of these messages: none of them takes several steps.
 
         Those that cannot be sent have failed.
+
+        Arguments:
+            jobs: the messages.
+            is_ready: what :meth:`is_ready` has just said of them.
         """
         try:
-            self.open()
-            batch = next(self._batches)
-            commands: dict[Node, list[bytes]] = {}
-            in_flight: dict[Node, deque[Job]] = {}
-            for node, job, command in self._routed(jobs, batch):
-                commands.setdefault(node, []).append(command)
-                in_flight.setdefault(node, deque()).append(job)
-            for node in commands:
-                node.open()
+            if not is_ready:
+                self.open()
         except BackendUnavailable as error:
             self._fail(jobs, error)
             return
-        except Exception as error:
-            self.drop()
-            self._fail(jobs, unavailable(self.label, error))
-            return
-        # From here on nobody knows what was carried out, until the answers are there.
-        self._in_flight = in_flight
-        try:
-            for node, some in commands.items():
+        batch = f"{self._name}-{next(self._numbers)}".encode()
+        commands: dict[Node, list[bytes]] = {}
+        sent: dict[Node, deque[Job]] = {}
+        for node, job, command in self._routed(jobs, batch):
+            commands.setdefault(node, []).append(command)
+            sent.setdefault(node, deque()).append(job)
+        for node, some in commands.items():
+            try:
+                if not is_ready:
+                    node.open()
+            except Exception as error:
+                self._give_up(node)
+                self._fail(sent[node], self._told(error, False))
+                continue
+            # From here on nobody knows what was carried out, until the answers are there.
+            self._in_flight[node] = sent[node]
+            try:
                 node.send(some)
-        except errors() as error:
-            self._lose(error)
+            except errors() as error:
+                self._lose(node, error)
+        self._until = monotonic() + self._timeout
+        self._have_come = False
 
     def _routed(self, jobs: list[Job], batch: bytes) -> Iterator[tuple[Node, Job, bytes]]:
         where: dict[int, Node] = {}
@@ -198,27 +231,40 @@ class Exchange:
                 return
 
     def command(self, function: str, key: bytes, batch: bytes, arguments: list[bytes]) -> bytes:
-        name = library().function(function)
         now = time(self.time_ns())
-        return packed(b"FCALL", name, b"1", key, now, batch, *arguments)
+        return packed(b"FCALL", name_of(function), b"1", key, now, batch, *arguments)
 
     def answers(self, timeout: float | None) -> bool:
-        """Wait until there is an answer, and say whether there is; nothing is read."""
-        for node in self._in_flight:
-            return node.wait(timeout)
-        return True
+        """Wait until there are answers, or none can be hoped for; say whether it is so. Nothing is
+        read.
+
+        Arguments:
+            timeout: seconds to wait at most.
+        """
+        until, is_last = self._until, True
+        if timeout is not None and monotonic() + timeout < until:
+            until, is_last = monotonic() + timeout, False
+        self._have_come = all(node.wait(until - monotonic()) for node in self._in_flight)
+        return self._have_come or is_last
 
     def read(self) -> None:
         """Read all answers and settle the futures of their messages."""
-        for node, jobs in list(self._in_flight.items()):
+        nodes = list(self._in_flight)
+        if len(nodes) > 1 and not self._have_come:
+            # Who is silent keeps nobody from the answers of the others.
+            nodes.sort(key=lambda node: not node.wait(0.0))
+        for node in nodes:
+            jobs = self._in_flight[node]
             try:
+                if not (self._have_come or node.wait(self._until - monotonic())):
+                    raise TimeoutError(f"no answer within {self._timeout:g} s")
                 while jobs:
                     self._read_one(node, jobs[0])
                     jobs.popleft()
             except errors() as error:
-                self._lose(error)
-                return
-            del self._in_flight[node]
+                self._lose(node, error)
+            else:
+                del self._in_flight[node]
 
     def _read_one(self, node: Node, job: Job) -> None:
         assert job.call is not None
@@ -254,8 +300,9 @@ class Exchange:
         if is_missing_function(error):
             node.forget_library()
             return True
-        if is_moved(error):
-            self.topology.look_again()
+        where = moved_to(error)
+        if where is not None and self.topology.is_cluster:
+            self.topology.moved(*where)
             return True
         if starts_anew(error):
             self.topology.look_again()
@@ -264,37 +311,55 @@ class Exchange:
     # -- what goes wrong ---------------------------------------------------------------------------
 
     def open(self) -> None:
+        """Find the servers, if they are not known.
+
+        Raises:
+            BackendUnavailable: they cannot be reached, or used.
+        """
         try:
             self.topology.open()
-        except BackendUnavailable:
-            self.drop()
-            raise
         except Exception as error:
             self.drop()
-            raise unavailable(self.label, error) from error
+            told = self._told(error, False)
+            raise told from told.__cause__
 
     def drop(self) -> None:
-        """Let go of all connections: what was on its way is lost."""
+        """Let go of all connections. Nothing may be in flight."""
         self.topology.close()
 
     def lose(self) -> None:
         """Give up what is in flight, of which nobody knows how far it was read."""
-        self._lose(None)
-
-    def _lose(self, error: BaseException | None) -> None:
-        lost, self._in_flight = self._in_flight, {}
+        for node in list(self._in_flight):
+            self._lose(node, None)
         self.drop()
-        for jobs in lost.values():
-            for job in jobs:
-                assert job.call is not None
-                job.tries += 1
-                if error is not None and code_of(error) == "LOADING":
-                    self._settle(job, _raised(unavailable(self.label, error)))
-                # What changes nothing is simply asked again, twice.
-                elif job.call.changes or job.tries > 2:
-                    self._settle(job, _raised(answer_lost(self.label, error)))
 
-    def _fail(self, jobs: list[Job], error: BackendUnavailable) -> None:
+    def _give_up(self, node: Node) -> None:
+        node.close()
+        self.topology.look_again()
+
+    def _told(self, error: Exception, is_sent: bool) -> BackendUnavailable:
+        """What is said of a message that has failed so."""
+        if isinstance(error, BackendUnavailable):
+            return error
+        # A server that loads its data says so before it does anything.
+        if is_sent and code_of(error) != "LOADING":
+            return answer_lost(self.label, error)
+        return unavailable(self.label, error)
+
+    def _lose(self, node: Node, error: Exception | None) -> None:
+        self._give_up(node)
+        told = answer_lost(self.label, None) if error is None else self._told(error, True)
+        for job in self._in_flight[node]:
+            assert job.call is not None
+            job.tries += 1
+            # What changes nothing is simply asked again, twice.
+            if job.call.changes or job.tries > 2 or code_of(error or told) == "LOADING":
+                self._settle(job, _raised(told))
+        # Not before: what is neither in flight nor answered is sent, and must never be a second
+        # time, wherever an interrupt comes.
+        del self._in_flight[node]
+
+    def _fail(self, jobs: Iterable[Job], error: BackendUnavailable) -> None:
         for job in jobs:
             self._settle(job, _raised(error))
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pollin_actors.errors import BackendUnavailable
 
-__all__ = ["LOST", "answer_lost", "is_missing_function", "is_moved", "starts_anew", "unavailable"]
+__all__ = [
+    "LOST",
+    "answer_lost",
+    "code_of",
+    "is_missing_function",
+    "moved_to",
+    "starts_anew",
+    "unavailable",
+]
 
 # Of an error's first word. Of these nothing was carried out: the server says so before it begins.
 _HINTS = {
@@ -16,6 +24,8 @@ _HINTS = {
     "MASTERDOWN": "its primary is away: wait until it is back, or another has taken its place",
     "CLUSTERDOWN": "a part of the cluster is away: wait until it is back, then try again",
     "TRYAGAIN": "the cluster moves its slots about: wait until that is done",
+    "ASK": "the cluster moves its slots about: wait until that is done",
+    "MOVED": "it is part of a cluster: leave cluster=false out of the URL",
     "BUSY": "it is in the middle of a long script: wait, or end that",
     "NOAUTH": "give name and password in the URL: valkey://name:password@host",
     "WRONGPASS": "check name and password in the URL",
@@ -56,9 +66,13 @@ def is_missing_function(error: BaseException) -> bool:
     return "Function not found" in str(error)
 
 
-def is_moved(error: BaseException) -> bool:
-    """Whether another node of the cluster is to be asked."""
-    return code_of(error) in ("MOVED", "ASK")
+def moved_to(error: BaseException) -> tuple[int, str, int] | None:
+    """A slot, and host and port of the server of the cluster that is to be asked about it."""
+    if code_of(error) != "MOVED":
+        return None
+    slot, _, where = str(error).removeprefix("MOVED").strip().partition(" ")
+    host, _, port = where.rpartition(":")
+    return (int(slot), host, int(port)) if slot.isdigit() and port.isdigit() else None
 
 
 def starts_anew(error: BaseException) -> bool:
@@ -73,7 +87,7 @@ def unavailable(label: str, error: BaseException) -> BackendUnavailable:
     if code and not text.startswith(code):
         text = f"{code} {text}"
     result = BackendUnavailable("valkey", f"{label}: {text}", _HINTS.get(code, _HINT))
-    result.__cause__ = error
+    result.__cause__ = _bare(error)
     return result
 
 
@@ -81,5 +95,17 @@ def answer_lost(label: str, error: BaseException | None) -> BackendUnavailable:
     """What a caller is told whose message was sent and not answered."""
     what = "the work on it was interrupted" if error is None else str(error)
     result = BackendUnavailable("valkey", f"{label}: {what}; {LOST}", _HINT)
-    result.__cause__ = error
+    result.__cause__ = None if error is None else _bare(error)
     return result
+
+
+def _bare(error: BaseException) -> BaseException:
+    """The error without its tracebacks: who prints those with variables would print a password,
+    which the client's frames have."""
+    links: BaseException | None = error
+    seen: set[int] = set()
+    while links is not None and id(links) not in seen:
+        seen.add(id(links))
+        links.__traceback__ = None
+        links = links.__cause__ or links.__context__
+    return error

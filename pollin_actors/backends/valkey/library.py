@@ -7,7 +7,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import NamedTuple
 
-__all__ = ["Library", "library"]
+__all__ = ["Library", "function", "library"]
 
 _MODULES = (
     "1_rows",
@@ -31,9 +31,11 @@ class Library(NamedTuple):
     name: str
     source: bytes
 
-    def function(self, name: str) -> bytes:
-        """The name by which the server knows a function."""
-        return f"{self.name}_{name}".encode()
+
+@cache
+def function(name: str) -> bytes:
+    """The name by which the server knows a function."""
+    return f"{library().name}_{name}".encode()
 
 
 @cache

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import select
-from typing import Any, cast
+from collections.abc import Callable
+from functools import cache
+from time import monotonic
+from typing import Any
 
 from pollin_actors.backends.valkey.address import Address
 from pollin_actors.backends.valkey.library import library
 from pollin_actors.errors import MissingExtra
 
-__all__ = ["Node", "connector", "packed"]
+__all__ = ["Node", "connector", "errors", "packed", "wait"]
+
+# After so long in vain it is not tried again for so long: others wait meanwhile.
+_SLOW_S = 0.5
+_SPARED_S = 1.0
 
 
 def connector(address: Address) -> Any:
-    """What makes connections to an address; other hosts and ports can be given.
+    """What makes connections to an address, not open yet; other hosts and ports can be given.
 
     Raises:
         MissingExtra: the client is not installed.
@@ -38,11 +45,11 @@ def connector(address: Address) -> Any:
     return connect
 
 
+@cache
 def errors() -> tuple[type[Exception], ...]:
-    """What a lost connection raises."""
+    """What a lost connection raises. A server that loads its data counts as one, too."""
     import valkey.exceptions as client
 
-    # In the client's names, a server that loads its data is a lost connection; it is not.
     return (client.ConnectionError, client.TimeoutError, client.InvalidResponse, OSError)
 
 
@@ -53,48 +60,83 @@ def packed(*parts: bytes) -> bytes:
     return b"".join(pieces)
 
 
+def wait(connection: Any, timeout: float | None) -> bool:
+    """Wait until there is something to read, and say whether there is. It reads nothing.
+
+    Arguments:
+        connection: the client's; nothing that it has read waits in it.
+        timeout: seconds; None waits for ever.
+    """
+    # The client has no way to look that does not read.
+    sock = connection._sock
+    if sock is None or sock.fileno() < 0:
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
+
+
 class Node:
     """A server. One thread at a time may use it.
 
     Arguments:
         label: what errors call it.
-        connect: makes a connection that is not open yet.
+        connection: the client's, not open yet.
+        look: called with the node once it is connected; what it raises, :meth:`open` raises.
     """
 
-    def __init__(self, label: str, connect: Any) -> None:
+    def __init__(self, label: str, connection: Any, look: Callable[[Node], object]) -> None:
         self.label = label
-        self._connection = connect()
+        self._connection = connection
+        self._look = look
         self._is_open = False
         self._has_library = False
+        self._spared: tuple[float, Exception] | None = None
+
+    def is_ready(self) -> bool:
+        """Whether it is open, and the other end has not hung up."""
+        return self._is_open and self._has_library and not self._is_hung_up()
+
+    def _is_hung_up(self) -> bool:
+        """Whether something came while nothing was asked: that can only be the end."""
+        if not self.wait(0.0):
+            return False
+        try:
+            # With TLS it may be something that is for nobody.
+            return bool(self._connection.can_read(timeout=0))
+        except errors():
+            return True
 
     def open(self) -> None:
         """Connect if need be; the functions are there then.
 
         Raises:
-            Exception: the client's error, or one of :func:`errors`.
+            Exception: the client's error, or what the look at it raises.
         """
-        if self._is_open and self._is_stale():
-            self.close()
+        if self.is_ready():
+            return
+        if self._is_open and self._is_hung_up():
+            self.close()  # nothing is lost by that
         if not self._is_open:
-            self._connection.connect()
+            self._connect()
             self._is_open = True
             self._has_library = False
+            self._look(self)
         if not self._has_library:
             self._load()
 
-    def _is_stale(self) -> bool:
-        """Whether the other end has hung up while nothing was asked: then nothing is lost."""
-        return self.wait(0.0)
-
-    def wait(self, timeout: float | None) -> bool:
-        """Wait until there is something to read, and say whether there is. It reads nothing."""
-        # The client has no way to look that does not read.
-        sock = self._connection._sock
-        if sock is None:
-            return True
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
+    def _connect(self) -> None:
+        begin = monotonic()
+        if self._spared is not None and begin < self._spared[0]:
+            raise self._spared[1]
+        self._spared = None
+        try:
+            self._connection.connect()
+        except Exception as error:
+            end = monotonic()
+            if end - begin > _SLOW_S:
+                self._spared = end + _SPARED_S, error
+            raise
 
     def _load(self) -> None:
         import valkey.exceptions as client
@@ -109,6 +151,10 @@ class Node:
     def forget_library(self) -> None:
         """The functions are to be loaded again."""
         self._has_library = False
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until there is something to read, and say whether there is; nothing is read."""
+        return wait(self._connection, timeout)
 
     def send(self, commands: list[bytes]) -> None:
         """Send packed commands."""
@@ -127,8 +173,3 @@ class Node:
         """Let go of the connection."""
         self._is_open = False
         self._connection.disconnect()
-
-    @property
-    def connection(self) -> Any:
-        """The client's connection."""
-        return cast("Any", self._connection)

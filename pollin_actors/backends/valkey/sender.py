@@ -262,12 +262,15 @@ class Sender:
             group = self._group()
             if not group:
                 return
-            if group[0].call is None:
-                if patient:
-                    self._take_steps(group[0])
+            takes_steps = group[0].call is None
+            is_ready = not takes_steps and exchange.is_ready(group)
+            if not (patient or is_ready):
+                return  # it may take long
+            if takes_steps:
+                self._take_steps(group[0])
                 return
             self._begun = True
-            self._guarded(group, lambda: exchange.send(group))
+            self._guarded(group, lambda: exchange.send(group, is_ready))
             self._begun = False
         if not patient and not exchange.answers(None if until is None else until - monotonic()):
             return

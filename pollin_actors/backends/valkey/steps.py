@@ -24,7 +24,12 @@ from pollin_actors.backends.valkey.encoding import (
 from pollin_actors.backends.valkey.exchange import Exchange
 from pollin_actors.backends.valkey.node import packed
 from pollin_actors.backends.valkey.topology import slot_of
-from pollin_actors.errors import EndpointExists, EndpointNotFound, UnknownPhase
+from pollin_actors.errors import (
+    BackendUnavailable,
+    EndpointExists,
+    EndpointNotFound,
+    UnknownPhase,
+)
 from pollin_actors.resources import Endpoint
 
 __all__ = ["STEPS", "check"]
@@ -58,7 +63,10 @@ def _index(exchange: Exchange, message: messages.IndexEndpoints) -> list[Endpoin
     while some := list(islice(rest, _AT_ONCE)):
         keys = [_named(exchange, name) for name in some]
         asked = [(key, exchange.command("find_endpoint", key, b"", [])) for key in keys]
-        for _, text_, number in exchange.ask_all(asked):
+        for reply in exchange.ask_all(asked):
+            if isinstance(reply, BackendUnavailable):
+                raise reply
+            _, text_, number = reply
             if text_:
                 found.append((int(number), read_endpoint(text_, exchange.label)))
     found.sort(key=lambda item: item[0])
@@ -167,6 +175,7 @@ def _sweep(exchange: Exchange, message: messages.Sweep) -> int:
     order = (names[first:] + names[:first])[:_SWEPT]
     exchange.swept = first + len(order)
     expired = forgotten = 0
+    failure: BackendUnavailable | None = None
     while order:
         left = limit - expired
         some = order[: min(_AT_ONCE, left or _AT_ONCE)]
@@ -176,6 +185,9 @@ def _sweep(exchange: Exchange, message: messages.Sweep) -> int:
         asked = [(key, exchange.command("sweep", key, b"", numbers)) for key in keys]
         more = []
         for name, reply in zip(some, exchange.ask_all(asked), strict=True):
+            if isinstance(reply, BackendUnavailable):
+                failure = reply  # the others are swept all the same
+                continue
             if reply[0] != b"ok":
                 continue  # it is not there any more
             _, gone, past, most = reply
@@ -186,6 +198,8 @@ def _sweep(exchange: Exchange, message: messages.Sweep) -> int:
         order = more + order[len(some) :]
         if expired >= limit and forgotten >= limit:
             break
+    if failure is not None and not expired:
+        raise failure
     return expired
 
 

@@ -19,6 +19,9 @@ log = structlog.get_logger("pollin_actors.backends")
 VERSION = 1
 """How what is stored is laid out."""
 
+# After so many single slots it is better to ask for all.
+_MOST_MOVED = 32
+
 
 def slot_of(key: bytes) -> int:
     """The hash slot of a key: of what is in its braces."""
@@ -40,7 +43,7 @@ class Topology:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._connect = connector(address)
-        self._seed = Node(address.label, self._connect)
+        self._seed = Node(address.label, self._connect(), self._look_at)
         self.is_cluster = False
         self.durability = "unknown"
         self._is_known = False
@@ -48,54 +51,66 @@ class Topology:
         self._starts: list[int] = []
         self._owners: list[Node] = []
         self._nodes: dict[tuple[str, int], Node] = {}
+        # What servers have said since: theirs is the last word on single slots.
+        self._moved: dict[int, Node] = {}
         self._reported = ""
+        self._is_checked = False
+        self._is_renewed = True
 
     def key(self, name: str) -> bytes:
         """A key of the whole store; all of these are in one slot."""
         return f"{self._address.prefix}:{{:}}{name}".encode()
 
-    # A connection that was lost may lead to another server next time: it is looked at again.
-
     def open(self) -> None:
-        """Connect, if need be, and look whether the store is one of ours.
+        """Connect to the server, or find out which ones there are, if that is not known.
 
         Raises:
             BackendUnavailable: it is of a newer version, or may be evicted.
             Exception: the client's errors.
         """
-        if self._is_known:
-            return
-        seed = self._seed
-        seed.open()
-        mode = self._address.cluster
-        self.is_cluster = self._asks_cluster(seed) if mode is None else mode
-        if self.is_cluster:
-            self._find_slots(seed)
-        for node in self.nodes():
-            node.open()
-        self._check_memory(seed)
-        self._check_version()
-        self._look_at_durability(seed)
-        self._is_known = True
+        if not self._is_known:
+            self._find()
+            self._is_known = True
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known which servers there are."""
+        return self._is_known
+
+    def places(self) -> list[tuple[str, int]]:
+        """Hosts and ports of the servers of a cluster. Any thread may ask."""
+        return list(self._nodes)
 
     def look_again(self) -> None:
-        """Connect, and find the owners of slots, anew."""
+        """Find out anew which servers there are, and whose slots are whose: with the next open."""
         self._is_known = False
-        self._seed.close()
+        self._is_renewed = False
 
     def nodes(self) -> list[Node]:
         """The servers that take changes."""
-        return list(dict.fromkeys(self._owners)) if self.is_cluster else [self._seed]
+        owners = (*self._owners, *self._moved.values())
+        return list(dict.fromkeys(owners)) if self.is_cluster else [self._seed]
 
     def node_of(self, key: bytes) -> Node:
         """The server that holds a key."""
         if not self.is_cluster:
             return self._seed
-        return self._owners[bisect_right(self._starts, slot_of(key)) - 1]
+        slot = slot_of(key)
+        return self._moved.get(slot) or self._owners[bisect_right(self._starts, slot) - 1]
+
+    def moved(self, slot: int, host: str, port: int) -> None:
+        """Remember that another server has this slot, as one of them has said."""
+        self._moved[slot] = self._node(host or str(self._address.connection.get("host")), port)
+        if len(self._moved) > _MOST_MOVED:
+            self.look_again()
 
     def slot_on(self, node: Node) -> int:
         """A slot that this server holds."""
-        return self._starts[self._owners.index(node)] if self.is_cluster else 0
+        if not self.is_cluster:
+            return 0
+        if node in self._owners:
+            return self._starts[self._owners.index(node)]
+        return next(slot for slot, owner in self._moved.items() if owner is node)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -103,7 +118,47 @@ class Topology:
         for node in (self._seed, *self._nodes.values()):
             node.close()
 
-    def _asks_cluster(self, node: Node) -> bool:
+    # -- finding out -------------------------------------------------------------------------------
+
+    def _find(self) -> None:
+        if not self._is_renewed:
+            # Its name may be another server's by now.
+            self._seed.close()
+            self._is_renewed = True
+        if not self.is_cluster:
+            self._seed.open()
+            return
+        # Any of them will do, if the one of the address is away.
+        failure: Exception | None = None
+        for node in (self._seed, *self._nodes.values()):
+            try:
+                node.open()
+                self._find_slots(node)
+            except errors() as error:
+                node.close()
+                failure = failure or error
+            else:
+                return
+        if failure is not None:
+            raise failure
+
+    def _look_at(self, node: Node) -> None:
+        """Look at a server that was just connected: it may be another one than last time."""
+        if node is self._seed:
+            mode = self._address.cluster
+            self.is_cluster = self._is_of_cluster(node) if mode is None else mode
+            if self.is_cluster:
+                self._find_slots(node)
+        self._check_memory(node)
+        holder = self.node_of(self.key("version"))
+        if holder is node:
+            self._check_version(node)
+        elif not self._is_checked:
+            # Before anything is written anywhere.
+            holder.open()
+        self._look_at_durability(node)
+
+    def _is_of_cluster(self, node: Node) -> bool:
         return self._info(node, b"cluster").get("cluster_enabled") == "1"
 
     def _info(self, node: Node, section: bytes) -> dict[str, str]:
@@ -124,6 +179,7 @@ class Topology:
         if not found:
             reason = f"{self._address.label}: the cluster has no slots"
             raise BackendUnavailable("valkey", reason, "wait until it is made, then try again")
+        self._moved.clear()
         found.sort()
         self._starts = [first for first, _ in found]
         self._owners = [self._node(*where) for _, where in found]
@@ -133,59 +189,60 @@ class Topology:
     def _node(self, host: str, port: int) -> Node:
         node = self._nodes.get((host, port))
         if node is None:
-
-            def connect() -> Any:
-                return self._connect(host=host, port=port)
-
-            node = self._nodes[host, port] = Node(f"{host}:{port}", connect)
+            connection = self._connect(host=host, port=port)
+            node = self._nodes[host, port] = Node(f"{host}:{port}", connection, self._look_at)
         return node
 
     def _check_memory(self, node: Node) -> None:
         found = self._info(node, b"memory")
         policy = found.get("maxmemory_policy", "noeviction")
         # Those for volatile keys find none of ours.
-        if policy.startswith("allkeys"):
-            reason = f"{self._address.label}: maxmemory-policy is {policy}"
-            if found.get("maxmemory") not in (None, "0"):
-                reason += ", so that the server would silently drop what was stored"
-                hint = "set maxmemory-policy to noeviction, or use another server"
-                raise BackendUnavailable("valkey", reason, hint)
-            log.warning("backend.may_evict", server=self._address.label, policy=policy)
+        if not policy.startswith("allkeys"):
+            return
+        if found.get("maxmemory", "0") == "0":
+            log.warning("backend.might_evict", server=node.label, policy=policy)
+            return
+        reason = (
+            f"{node.label}: maxmemory-policy is {policy}, so that the server would silently drop "
+            "what was stored"
+        )
+        hint = "set maxmemory-policy to noeviction, or use another server"
+        raise BackendUnavailable("valkey", reason, hint)
 
-    def _check_version(self) -> None:
+    def _check_version(self, node: Node) -> None:
         key = self.key("version")
-        node = self.node_of(key)
         found = node.ask(b"GET", key)
         if found is None:
             node.ask(b"SET", key, b"%d" % VERSION, b"NX")
             found = node.ask(b"GET", key)
-        if not found.isdigit() or int(found) != VERSION:
+        if found != b"%d" % VERSION:
+            version = found.decode("utf-8", "replace")[:20]
             reason = (
-                f"{self._address.label}: the store {self._address.prefix!r} has the version "
-                f"{found.decode('utf-8', 'replace')[:20]!r}, this is {VERSION}; it was left untouched"
+                f"{self._address.label}: the store with the prefix {self._address.prefix!r} has "
+                f"the version {version!r}, this is {VERSION}; it was left untouched"
             )
-            raise BackendUnavailable("valkey", reason, "upgrade pollin-actors, or use another prefix")
+            hint = "upgrade pollin-actors, or use another prefix"
+            raise BackendUnavailable("valkey", reason, hint)
+        self._is_checked = True
 
     def _look_at_durability(self, node: Node) -> None:
-        import valkey.exceptions as client
-
-        try:
-            reply = node.ask(b"CONFIG", b"GET", b"append*")
-            save = node.ask(b"CONFIG", b"GET", b"save")
-        except client.ResponseError:
-            self.durability = "unknown"
-        else:
-            texts = [item.decode() for item in reply]
-            found = dict(zip(texts[::2], texts[1::2], strict=True))
-            if found.get("appendonly") == "yes":
-                self.durability = {"no": "system"}.get(
-                    found.get("appendfsync", ""), found.get("appendfsync", "unknown")
-                )
-            else:
-                self.durability = "snapshots" if save[1:] and save[1] else "none"
+        self.durability = _durability(node)
         if self.durability != self._reported:
             self._reported = self.durability
-            log.info("backend.durability", server=self._address.label, durability=self.durability)
+            log.info("backend.durability", server=node.label, durability=self.durability)
 
 
-__all__ += ["errors"]
+def _durability(node: Node) -> str:
+    import valkey.exceptions as client
+
+    found: dict[str, str] = {}
+    try:
+        for name in (b"append*", b"save"):
+            texts: list[Any] = [item.decode() for item in node.ask(b"CONFIG", b"GET", name)]
+            found.update(zip(texts[::2], texts[1::2], strict=True))
+    except client.ResponseError:
+        return "unknown"
+    if found.get("appendonly") == "yes":
+        policy = found.get("appendfsync", "unknown")
+        return "system" if policy == "no" else policy
+    return "snapshots" if found.get("save") else "none"
