@@ -273,7 +273,9 @@ class TestLocks:
             inbox.do(CreateEndpoint(Endpoint.new(["a"], 0, id=id)))
 
         def send(backend: PostgresBackend, ids: str, turn: int) -> list[ReplyFuture[PushResult]]:
-            return [inbox.push(f"{ids}{turn}{number}", id, backend) for number, id in enumerate(ids)]
+            return [
+                inbox.push(f"{ids}{turn}{number}", id, backend) for number, id in enumerate(ids)
+            ]
 
         futures = []
         for turn in range(30):

@@ -13,7 +13,6 @@ from pollin_actors.backends.postgres.failures import (
     is_lock_timeout,
     is_outdated,
     is_rivalry,
-    survives,
     unavailable,
 )
 from pollin_actors.backends.postgres.operations import ALONE, READS, Operations
@@ -121,17 +120,11 @@ class Transactions:
             try:
                 return self._once(connection, group)
             except Exception as error:
+                again = is_rivalry(error) or connection.closed
                 self._operations.undone()
-                cause = error.__cause__ if isinstance(error, _Unknown) else error
-                self._link.undo(cause or error)
-                if isinstance(error, _Unknown) and not _only_reads(group):
+                self._link.undo(error)
+                if not again or attempts <= 0 or isinstance(error, _Unknown):
                     raise
-                again = is_rivalry(error) or self._is_lost(cause or error)
-                if not again or attempts <= 0:
-                    raise
-
-    def _is_lost(self, error: BaseException) -> bool:
-        return not isinstance(error, PollinError) and not survives(error)
 
     # -- one attempt -------------------------------------------------------------------------------
 
@@ -201,7 +194,7 @@ class Transactions:
         try:
             return send()
         except Exception as error:
-            if self._is_lost(error):
+            if connection.closed:
                 raise _Unknown from error
             raise
 
@@ -214,12 +207,11 @@ class Transactions:
                 connection.execute(_READ if reads else "BEGIN")
                 self._send(connection, _BEGIN, (*self._entering, "{}", "{}"))
                 rows = self._send(connection, sql.FIND[not reads], (texts([*ids]),))
-        except Exception as error:
-            if self._is_lost(error):
-                raise
-            connection.rollback()
-            # It may be that the functions are gone, or others than ours.
-            check_version(connection, self._link.address.schema)
+        except Exception:
+            if not connection.closed:
+                connection.rollback()
+                # It may be that the functions are gone, or others than ours.
+                check_version(connection, self._link.address.schema)
             raise
         operations.begun(connection, ids, rows.fetchall(), not reads)
         outcomes = self._execute(connection, group)

@@ -200,19 +200,20 @@ class Writer:
             else:
                 try:
                     self._transactions.commit(group)
-                except Exception as error:
-                    # A defect of ours, or no memory: the thread lives on, nobody waits for ever.
-                    log_exception("backend.writer_failed", schema=self._link.address.schema)
+                except BaseException as error:
+                    # A defect of ours, no memory, or an interrupt of a simulated run: whatever
+                    # was on its way is in doubt, and nobody waits for ever.
                     self._link.drop()
                     self._operations.undone()
                     self._fail(group, error, unknown=True)
+                    raise
         self._forget_answered()
 
     def _behind(self, number: int) -> list[Job]:
         waiting = self._waiting
         return [waiting[other] for other in range(number, len(waiting))]
 
-    def _fail(self, jobs: Sequence[Job], error: Exception, *, unknown: bool = False) -> None:
+    def _fail(self, jobs: Sequence[Job], error: BaseException, *, unknown: bool = False) -> None:
         told = error
         if not isinstance(error, PollinError):
             told = unavailable(error, self._link.address.password, unknown=unknown)
