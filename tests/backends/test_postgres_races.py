@@ -215,6 +215,7 @@ def _make_sense(records: list[Record]) -> None:
 
 def test_endpoints_come_and_go(inbox: PostgresInbox) -> None:
     """Created and removed by all at once, with pushes in between: each call has its own answer."""
+
     def work(number: int) -> None:
         backend = inbox.handles[number]
         for turn in range(30):

@@ -11,6 +11,8 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from pollin_actors.backends.postgres.arrays import texts
 from pollin_actors.backends.postgres.compiling import Job
 from pollin_actors.backends.postgres.failures import NAME
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from pollin_actors.otp.futures import Outcome
 
 __all__ = ["Announcer"]
+
+log = structlog.get_logger("pollin_actors.backends")
 
 # What changes within such a time is told at once, in one transaction: a commit that notifies
 # locks out all others of the server that do, so there are to be few of them, and short ones.
@@ -175,7 +179,11 @@ class Announcer:
             return
         connection = self._connection = connect(self._address)
         connection.prepare_threshold = None
-        if self._announce is None or is_pooled(connection):
+        if self._announce is None:
+            return
+        if is_pooled(connection):
+            log.info("backend.news_not_heard", backend=NAME, reason="a pooler is in between")
+            self._announce = None
             return
         connection.add_notify_handler(lambda notice: self._heard(notice.pid, notice.payload))
         connection.execute(f'LISTEN "{self._channel}"'.encode())
