@@ -17,12 +17,14 @@ from pollin_actors.errors import CallbackNotFound, Full, InvalidValue, PollinErr
 from pollin_actors.records import Kind
 from pollin_actors.resources import Callback, Outcome, PushResult
 
-__all__ = ["MOST_BYTES", "Pushes"]
+__all__ = ["MOST_BYTES", "PUSH_ONE", "Pushes"]
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one call, unless a single callback is larger."""
 
 _PUSH = "{s}.push({e}, %s, %s, " + ", ".join(["%s"] * 13) + ", %b, " + ", ".join(["%s"] * 7) + ")"
+PUSH_ONE = "SELECT {s}.push_one(" + ", ".join(["%s"] * 15) + ", %b, %b)"
+"""A transaction by itself: its first values are those of ``enter``."""
 # What few callbacks have.
 _NONE = ("{}",) * 7
 
@@ -63,17 +65,15 @@ class Pushes(Claiming):
             terms = known.get(message.endpoint_id)
             if terms is None or stored.__class__ is not tuple or size >= MOST_BYTES:
                 break
-            endpoint = terms.endpoint
             try:
                 callback = self._accepted(terms, message)
             except PollinError:
                 break
-            limited = endpoint.capacity is not None or endpoint.capacity_bytes is not None
             name = (terms.queue, callback.id, None)
             fence = (terms.queue, "", callback.fence)
-            simple = not limited and (callback.is_plain or has_only_fence(callback))
             # Which of two is the duplicate, their order says.
-            if not simple or name in names or (callback.fence and fence in names):
+            repeats = name in names or (callback.fence and fence in names)
+            if repeats or not _is_simple(terms, callback):
                 break
             names.add(name)
             if callback.fence:
@@ -94,6 +94,25 @@ class Pushes(Claiming):
             return results
 
         return Shot(queues, _PUSH, _values(rows, _NONE, strict, now), finish, len(rows))
+
+    def lone_push(
+        self, message: messages.Push, stored: Stored | InvalidValue
+    ) -> tuple[tuple[Any, ...], PushResult] | None:
+        """The values of ``PUSH_ONE`` but the first three, and the reply; None if it is not simple,
+        or the endpoint is not known."""
+        terms = self._known.get(message.endpoint_id)
+        if terms is None or isinstance(stored, InvalidValue):
+            return None
+        try:
+            callback = self._accepted(terms, message)
+        except PollinError:
+            return None
+        if not _is_simple(terms, callback):
+            return None
+        now = self._time_ns()
+        queue, *row = _row(terms, callback, now)
+        values = (queue, terms.revision, now, *row, *stored)
+        return values, PushResult(callback, Outcome.QUEUED)
 
     def push(self, message: messages.Push, stored: Stored | InvalidValue) -> PushResult:
         terms = self._terms(message)
@@ -236,6 +255,13 @@ class Pushes(Claiming):
             if self._one(sql.FRONT, values)[0]:
                 held, due = 2, None
         return _Rare(callback.parent, callback.root, callback.origin, key, not_before, held, due)
+
+
+def _is_simple(terms: Terms, callback: Callback) -> bool:
+    """Whether nothing is to be looked up but whether it is there already."""
+    endpoint = terms.endpoint
+    limited = endpoint.capacity is not None or endpoint.capacity_bytes is not None
+    return not limited and (callback.is_plain or has_only_fence(callback))
 
 
 def _row(terms: Terms, callback: Callback, now: int) -> tuple[Any, ...]:
