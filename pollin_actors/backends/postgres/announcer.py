@@ -15,8 +15,9 @@ import structlog
 
 from pollin_actors.backends.postgres.arrays import texts
 from pollin_actors.backends.postgres.compiling import Job
+from pollin_actors.backends.postgres.exchanges import readable
 from pollin_actors.backends.postgres.failures import NAME
-from pollin_actors.backends.postgres.link import connect, is_pooled, readable
+from pollin_actors.backends.postgres.link import connect, is_pooled
 from pollin_actors.backends.postgres.operations import READS, Operations
 from pollin_actors.messages import CreateEndpoint, UpdateEndpoint
 from pollin_actors.otp.last_words import log_exception

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import select
 import weakref
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pollin_actors.backends.postgres.driver import load_driver
+from pollin_actors.backends.postgres.exchanges import connection_class, readable
 from pollin_actors.backends.postgres.failures import NAME, survives
 from pollin_actors.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["Address", "Link", "connect", "is_pooled", "readable"]
+__all__ = ["Address", "Link", "connect", "is_pooled"]
 
 OLDEST = 14
 """The oldest version of the server that is used."""
@@ -61,11 +59,11 @@ def connect(address: Address) -> Connection[Any]:
         BackendUnavailable: the server is too old, or its database cannot hold every text.
         psycopg.Error: it cannot be opened.
     """
-    driver = load_driver()
+    connect = connection_class().connect
     from psycopg.types.numeric import Int8Dumper
 
     parameters: dict[str, Any] = {**DEFAULTS, **address.parameters, "client_encoding": "UTF8"}
-    connection: Connection[Any] = driver.connect(**parameters, autocommit=True)
+    connection: Connection[Any] = connect(**parameters, autocommit=True)
     try:
         version = connection.info.server_version
         if version < OLDEST * 10_000:
@@ -86,22 +84,6 @@ def connect(address: Address) -> Connection[Any]:
         connection.close()
         raise
     return connection
-
-
-def readable(sources: Sequence[int], timeout: float | None) -> list[int]:
-    """Those of the file descriptors from which something can be read, or that are broken.
-
-    Arguments:
-        sources: the file descriptors.
-        timeout: seconds to wait for one at most; None waits for ever.
-    """
-    if not hasattr(select, "poll"):
-        return select.select(sources, [], [], timeout)[0]
-    # select cannot have numbers as large as those of a server with a thousand connections.
-    poll = select.poll()
-    for source in sources:
-        poll.register(source, select.POLLIN)
-    return [source for source, _ in poll.poll(None if timeout is None else timeout * 1000)]
 
 
 def is_pooled(connection: Connection[Any]) -> bool:
@@ -129,20 +111,24 @@ class Link:
             MissingExtra, BackendUnavailable, psycopg.Error: it cannot be opened.
         """
         connection = self.connection
-        if connection is not None and not self._is_quiet(connection):
+        if connection is not None and not self.is_quiet():
             # The server has said something unasked: most likely good-bye. Nothing was sent yet,
             # so nothing is in doubt.
             with suppress(Exception):
                 connection.pgconn.consume_input()
-            if connection.closed or connection.broken or not self._is_quiet(connection):
+            if connection.closed or connection.broken or not self.is_quiet():
                 self.drop()
                 connection = None
         if connection is None:
             connection = self.connection = connect(self.address)
         return connection
 
-    def _is_quiet(self, connection: Connection[Any]) -> bool:
-        return not connection.closed and not readable([connection.fileno()], 0.0)
+    def is_quiet(self) -> bool:
+        """Whether there is a connection, and the server has said nothing unasked."""
+        connection = self.connection
+        if connection is None or connection.closed:
+            return False
+        return not readable([connection.fileno()], 0.0)
 
     def undo(self, error: BaseException | None) -> None:
         """Roll back what is open; let go of the connection if the error has made it useless."""

@@ -153,9 +153,24 @@ class Transactions:
             return None
         if found is None:
             return None
-        values = (*self._entering, *found[0])
-        self._sure(connection, lambda: self._send(connection, PUSH_ONE, values))
-        return [(found[1], None)]
+        values, reply = found
+        self._sure(connection, lambda: self.send_push(connection, values))
+        return [(reply, None)]
+
+    def send_push(
+        self, connection: Connection[Any], values: tuple[Any, ...], patience: int | None = None
+    ) -> None:
+        """Push one callback: what ``lone_push`` has made of it, in a transaction by itself.
+
+        Arguments:
+            connection: to the server.
+            values: of the callback.
+            patience: milliseconds to wait while another process holds the endpoint, if it is not
+                as long as usual.
+        """
+        version, sync, usual = self._entering
+        waits = usual if patience is None else f"{patience}ms"
+        self._send(connection, PUSH_ONE, (version, sync, waits, *values))
 
     def _shoot(self, connection: Connection[Any], shots: Sequence[Shot]) -> list[Outcome]:
         """All that is to be done goes to the server at once, and then all answers come."""
@@ -278,6 +293,18 @@ class Transactions:
         return None if shot is None else operations._fire(shot)
 
     # -- answers -----------------------------------------------------------------------------------
+
+    def answer(self, job: Job, reply: Any) -> None:
+        """Answer what is committed; whatever a callback of the future raises, or an interrupt of
+        this thread, is raised: then it is to be called again."""
+        outcomes = [_outcome(reply)]
+        self._told([job], outcomes)
+        job.future._settle(outcomes[0])
+
+    def doubt(self, job: Job, error: Exception) -> None:
+        """Answer what may have been committed or not."""
+        told = unavailable(error, self._link.address.password, unknown=True)
+        self._settle([job], [_outcome(Refused(told))])
 
     def _failure(self, group: Sequence[Job], error: Exception) -> Outcome:
         told: Exception = error
