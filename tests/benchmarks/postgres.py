@@ -27,8 +27,9 @@ import psycopg
 
 from pollin_actors import Application, Callback, Endpoint, Request
 from pollin_actors.backends.postgres import PostgresBackend
+from pollin_actors.backends.postgres.exchanges import Call, encoded, receive
 from pollin_actors.backends.postgres.operations import Operations
-from pollin_actors.backends.postgres.pushes import PUSH_ONE
+from pollin_actors.backends.postgres.pushes import PUSH_ONE, PUSH_ONE_VALUES
 from pollin_actors.backends.postgres.rows import Terms
 from pollin_actors.backends.postgres.schema import VERSION
 from pollin_actors.backends.values import encode
@@ -94,13 +95,16 @@ def raw(url: str, per_commit: int) -> Callable[[int], None]:
     taken = count()
 
     def one(number: int) -> None:
-        query = operations.statement(PUSH_ONE)
-        operations._known["e"] = terms
         for _ in range(number):
             found = operations.lone_push(Push("e", callbacks[next(taken)], None, True), stored)
             assert found is not None
-            values = (VERSION, "on", "5000ms", *found[0])
-            connection.execute(query, values, binary=True).fetchall()
+            call.send(connection.pgconn, [*entering, *found[0]], True)
+            receive(connection.pgconn, None)
+
+    operations._known["e"] = terms
+    entering = [encoded(value) for value in (VERSION, "on", "5000ms")]
+    call = Call(operations.statement(PUSH_ONE), PUSH_ONE_VALUES, 2)
+    call.prepare(connection.pgconn)
 
     def run(number: int) -> None:
         for start in range(0, number, per_commit):
@@ -108,10 +112,9 @@ def raw(url: str, per_commit: int) -> Callable[[int], None]:
             pushes = [(Push("e", callback, None, True), stored) for callback in batch]
             shot = operations.push_shot(pushes, {"e": terms}, True)
             assert shot is not None
-            entering = (VERSION, "on", "5000ms", f"{{{queue}}}", f"{{{revision}}}")
-            call = shot.call.replace("{e}", "e.e")
-            text = f"SELECT f.* FROM {{s}}.enter(%s, %s, %s, %s, %s) AS e, LATERAL {call} AS f"
-            values = (*entering, *shot.values)
+            text = shot.call.replace("{e}", "e.e")
+            text = f"SELECT f.* FROM {{s}}.enter(%s, %s, %s, %s, %s) AS e, LATERAL {text} AS f"
+            values = (VERSION, "on", "5000ms", f"{{{queue}}}", f"{{{revision}}}", *shot.values)
             connection.execute(operations.statement(text), values, binary=True).fetchall()
 
     return one if per_commit == 1 else run

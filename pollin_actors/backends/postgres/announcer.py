@@ -35,7 +35,7 @@ log = structlog.get_logger("pollin_actors.backends")
 
 # What changes within such a time is told at once, in one transaction: a commit that notifies
 # locks out all others of the server that do, so there are to be few of them, and short ones.
-TOGETHER_S = 0.01
+TOGETHER_S = 0.025
 # So many endpoints are named at most; of more it is said that something has changed anywhere.
 MOST_NAMED = 100
 # Between attempts to connect, in seconds: twice as long each time.

@@ -6,11 +6,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from pollin_actors.backends.postgres.driver import is_of_driver
-from pollin_actors.backends.postgres.exchanges import LeftUndone
+from pollin_actors.backends.postgres.exchanges import LeftUndone, receive
 from pollin_actors.backends.postgres.failures import NAME
 from pollin_actors.otp.last_words import log_exception
 
 if TYPE_CHECKING:
+    from psycopg import Connection
+
     from pollin_actors.backends.postgres.compiling import Job
     from pollin_actors.backends.postgres.link import Link
     from pollin_actors.backends.postgres.operations import Operations
@@ -20,6 +22,8 @@ __all__ = ["LEAST_HELP_S", "Helper"]
 
 LEAST_HELP_S = 0.1
 """A thread helps if it would wait for so long, in seconds."""
+# libpq's number for a connection that waits for an answer.
+_ACTIVE = 1
 # For so long it waits for the server; then the writer's thread goes on with it.
 MOST_HELP_S = 0.05
 # And for so long, in milliseconds, the server waits for whoever holds the endpoint.
@@ -51,8 +55,8 @@ class Helper:
 
         If not, it is for the writer's own thread, which calls ``recover`` first.
         """
-        connection: Any = self._link.connection
-        if connection is None or not self._link.is_quiet():
+        connection = self._link.connection
+        if connection is None or not (self._link.is_quiet() and self._link.is_prepared()):
             return False
         try:
             found = self._operations.lone_push(job.message, job.stored)
@@ -63,53 +67,48 @@ class Helper:
         values, reply = found
         # Before anything is sent, and until it is answered.
         self._sent = job, reply, False
-        connection.until = monotonic() + MOST_HELP_S
         try:
             self._transactions.send_push(connection, values, PATIENCE_MS)
+            receive(connection.pgconn, monotonic() + MOST_HELP_S)
         except LeftUndone:
             return False
         except Exception as error:
             # Anything else is a signal handler's, and says nothing about the push.
-            if connection.left is not None or not is_of_driver(error):
+            if not is_of_driver(error):
                 raise
             return self._is_over(job, connection, error)
         self._sent = job, reply, True
-        connection.until = None
         self._transactions.answer(job, reply)
         self._sent = None
         return True
 
-    def _is_over(self, job: Job, connection: Any, error: Exception) -> bool:
+    def _is_over(self, job: Job, connection: Connection[Any], error: Exception) -> bool:
         """Whether an error is the answer. If the server has sent it, nothing was changed, and the
         writer's own thread tries again with all that it knows."""
-        lost: bool = connection.closed
+        lost = connection.closed
         if lost:
             self._link.drop()
             self._transactions.doubt(job, error)
-        else:
-            connection.until = None
         self._sent = None
         return lost
 
     def recover(self) -> None:
         """Finish what a thread that helped has left: it was interrupted, or had no more time."""
-        connection: Any = self._link.connection
         sent, self._sent = self._sent, None
         if sent is not None and sent[0].future._outcome is None:
-            self._finish(*sent, connection)
-        if self._link.connection is not None:
-            connection.until = None
+            self._finish(*sent)
 
-    def _finish(self, job: Job, reply: Any, committed: bool, connection: Any) -> None:
+    def _finish(self, job: Job, reply: Any, committed: bool) -> None:
+        connection = self._link.connection
         if not committed:
-            if connection is None or connection.left is None:
-                # Interrupted in the middle of something else than waiting.
+            if connection is None or connection.pgconn.transaction_status != _ACTIVE:
+                # Interrupted just before it was sent, or just after the answer had come.
                 self._link.drop()
                 error = InterruptedError("the thread that sent it was interrupted")
                 self._transactions.doubt(job, error)
                 return
             try:
-                connection.finish()
+                receive(connection.pgconn, None)
             except Exception as error:
                 # If it is not lost nothing was changed, and all is as if nobody had tried.
                 if connection.closed:

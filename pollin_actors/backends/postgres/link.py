@@ -7,7 +7,8 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pollin_actors.backends.postgres.exchanges import connection_class, readable
+from pollin_actors.backends.postgres.driver import load_driver
+from pollin_actors.backends.postgres.exchanges import Call, readable
 from pollin_actors.backends.postgres.failures import NAME, survives
 from pollin_actors.errors import BackendUnavailable
 
@@ -59,11 +60,11 @@ def connect(address: Address) -> Connection[Any]:
         BackendUnavailable: the server is too old, or its database cannot hold every text.
         psycopg.Error: it cannot be opened.
     """
-    connect = connection_class().connect
+    driver = load_driver()
     from psycopg.types.numeric import Int8Dumper
 
     parameters: dict[str, Any] = {**DEFAULTS, **address.parameters, "client_encoding": "UTF8"}
-    connection: Connection[Any] = connect(**parameters, autocommit=True)
+    connection: Connection[Any] = driver.connect(**parameters, autocommit=True)
     try:
         version = connection.info.server_version
         if version < OLDEST * 10_000:
@@ -102,6 +103,7 @@ class Link:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.connection: Connection[Any] | None = None
+        self._prepared: Connection[Any] | None = None
         _links.add(self)
 
     def open(self) -> Connection[Any]:
@@ -130,6 +132,28 @@ class Link:
             return False
         return not readable([connection.fileno()], 0.0)
 
+    def prepare(self, call: Call) -> bool:
+        """Prepare the one call of this link, if that is wanted and was not done on this
+        connection; say whether it is prepared.
+
+        Raises:
+            psycopg.Error: it cannot be.
+        """
+        connection = self.connection
+        if connection is None or connection.prepare_threshold is None:
+            return False
+        if self._prepared is not connection:
+            call.prepare(connection.pgconn)
+            self._prepared = connection
+        return True
+
+    def is_prepared(self) -> bool:
+        """Whether the call is as it will be sent: prepared, unless nothing is."""
+        connection = self.connection
+        return connection is not None and (
+            self._prepared is connection or connection.prepare_threshold is None
+        )
+
     def undo(self, error: BaseException | None) -> None:
         """Roll back what is open; let go of the connection if the error has made it useless."""
         connection = self.connection
@@ -147,6 +171,7 @@ class Link:
     def drop(self) -> None:
         """Let go of the connection; the next use opens another."""
         connection, self.connection = self.connection, None
+        self._prepared = None
         if connection is not None:
             with suppress(Exception):
                 connection.close()

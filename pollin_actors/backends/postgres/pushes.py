@@ -10,6 +10,7 @@ from pollin_actors.backends.checks import has_only_fence, repeat_reason
 from pollin_actors.backends.postgres import statements as sql
 from pollin_actors.backends.postgres.arrays import is_text, numbers, texts
 from pollin_actors.backends.postgres.claiming import Claiming
+from pollin_actors.backends.postgres.exchanges import encoded
 from pollin_actors.backends.postgres.rows import Terms
 from pollin_actors.backends.postgres.shots import Shot
 from pollin_actors.backends.values import Stored
@@ -17,14 +18,15 @@ from pollin_actors.errors import CallbackNotFound, Full, InvalidValue, PollinErr
 from pollin_actors.records import Kind
 from pollin_actors.resources import Callback, Outcome, PushResult
 
-__all__ = ["MOST_BYTES", "PUSH_ONE", "Pushes"]
+__all__ = ["MOST_BYTES", "PUSH_ONE", "PUSH_ONE_VALUES", "Pushes"]
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one call, unless a single callback is larger."""
 
 _PUSH = "{s}.push({e}, %s, %s, " + ", ".join(["%s"] * 13) + ", %b, " + ", ".join(["%s"] * 7) + ")"
-PUSH_ONE = "SELECT {s}.push_one(" + ", ".join(["%s"] * 15) + ", %b, %b)"
-"""A transaction by itself: its first values are those of ``enter``."""
+PUSH_ONE_VALUES = 17
+PUSH_ONE = f"SELECT {{s}}.push_one({', '.join([f'${n + 1}' for n in range(PUSH_ONE_VALUES)])})"
+"""A transaction by itself: its first values are those of ``enter``, the last two are bytes."""
 # What few callbacks have.
 _NONE = ("{}",) * 7
 
@@ -97,7 +99,7 @@ class Pushes(Claiming):
 
     def lone_push(
         self, message: messages.Push, stored: Stored | InvalidValue
-    ) -> tuple[tuple[Any, ...], PushResult] | None:
+    ) -> tuple[list[bytes | None], PushResult] | None:
         """The values of ``PUSH_ONE`` but the first three, and the reply; None if it is not simple,
         or the endpoint is not known."""
         terms = self._known.get(message.endpoint_id)
@@ -111,8 +113,9 @@ class Pushes(Claiming):
             return None
         now = self._time_ns()
         queue, *row = _row(terms, callback, now)
-        values = (queue, terms.revision, now, *row, *stored)
-        return values, PushResult(callback, Outcome.QUEUED)
+        kind, headers, body = stored
+        values = [encoded(value) for value in (queue, terms.revision, now, *row, kind)]
+        return [*values, headers, body], PushResult(callback, Outcome.QUEUED)
 
     def push(self, message: messages.Push, stored: Stored | InvalidValue) -> PushResult:
         terms = self._terms(message)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pollin_actors.backends.postgres import statements as sql
 from pollin_actors.backends.postgres.arrays import is_text, numbers, texts
 from pollin_actors.backends.postgres.compiling import Job, acks_from, pushes_from, shots_of
+from pollin_actors.backends.postgres.exchanges import Call, encoded, receive
 from pollin_actors.backends.postgres.failures import (
     is_isolated,
     is_lock_timeout,
@@ -16,7 +17,7 @@ from pollin_actors.backends.postgres.failures import (
     unavailable,
 )
 from pollin_actors.backends.postgres.operations import ALONE, READS, Operations
-from pollin_actors.backends.postgres.pushes import PUSH_ONE
+from pollin_actors.backends.postgres.pushes import PUSH_ONE, PUSH_ONE_VALUES
 from pollin_actors.backends.postgres.schema import VERSION, check_version
 from pollin_actors.backends.postgres.shots import Refused, Shot
 from pollin_actors.errors import PollinError
@@ -61,6 +62,7 @@ class Transactions:
         self._link = link
         self._operations = operations
         self._told = told
+        self._call = Call(operations.statement(PUSH_ONE), PUSH_ONE_VALUES, 2)
         address = link.address
         self._entering = (
             VERSION,
@@ -154,13 +156,18 @@ class Transactions:
         if found is None:
             return None
         values, reply = found
-        self._sure(connection, lambda: self.send_push(connection, values))
+        self._sure(connection, lambda: self._receive_push(connection, values))
         return [(reply, None)]
 
+    def _receive_push(self, connection: Connection[Any], values: list[bytes | None]) -> None:
+        self._link.prepare(self._call)
+        self.send_push(connection, values)
+        receive(connection.pgconn, None)
+
     def send_push(
-        self, connection: Connection[Any], values: tuple[Any, ...], patience: int | None = None
+        self, connection: Connection[Any], values: list[bytes | None], patience: int | None = None
     ) -> None:
-        """Push one callback: what ``lone_push`` has made of it, in a transaction by itself.
+        """Send a push of one callback: what ``lone_push`` has made of it.
 
         Arguments:
             connection: to the server.
@@ -168,9 +175,11 @@ class Transactions:
             patience: milliseconds to wait while another process holds the endpoint, if it is not
                 as long as usual.
         """
-        version, sync, usual = self._entering
-        waits = usual if patience is None else f"{patience}ms"
-        self._send(connection, PUSH_ONE, (version, sync, waits, *values))
+        entering = [encoded(value) for value in self._entering]
+        if patience is not None:
+            entering[-1] = encoded(f"{patience}ms")
+        prepared = connection.prepare_threshold is not None
+        self._call.send(connection.pgconn, [*entering, *values], prepared)
 
     def _shoot(self, connection: Connection[Any], shots: Sequence[Shot]) -> list[Outcome]:
         """All that is to be done goes to the server at once, and then all answers come."""
