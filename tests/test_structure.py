@@ -58,7 +58,7 @@ FOUNDATION = "otp"
 
 THIRD_PARTY = {"pykka", "structlog"}
 OPTIONAL = {
-    "backends": {"valkey"},
+    "backends": {"psycopg", "valkey"},
     "cli": {"uvicorn"},
     "signatures": {"cryptography"},
     "web": {"starlette"},

@@ -252,7 +252,9 @@ class TestTexts:
                 assert inbox.do(DeleteCallback("e", text)) is False
                 assert inbox.do(ClaimSlice("e", None)).claims == []
 
-    @pytest.mark.parametrize("text", ['"', "\\", "{}", ",", "NULL", "null", "'", "%s", "ünï 中", " "])
+    @pytest.mark.parametrize(
+        "text", ['"', "\\", "{}", ",", "NULL", "null", "'", "%s", "ünï 中", " "]
+    )
     def test_of_every_kind_go_in_and_out(self, text: str) -> None:
         """Nothing in them is taken for something of the statement's, one by one or together."""
         with PostgresInbox() as inbox:

@@ -20,7 +20,7 @@ from typing import Any
 
 import psycopg
 
-__all__ = ["Server", "new_schema", "server"]
+__all__ = ["Server", "new_schema", "privileges", "server"]
 
 # A URL of a server to use instead: tests make schemas in its database, and remove them.
 VARIABLE = "POLLIN_TEST_POSTGRES"
@@ -47,9 +47,8 @@ class Server:
     def __init__(self, **settings: str) -> None:
         self._settings = {**SETTINGS, **settings}
         self._folder = Path(tempfile.mkdtemp(prefix="pollin-pg-"))
-        self._user: dict[str, Any] = {}
-        if os.name == "posix" and os.geteuid() == 0:
-            self._user = {"user": UNPRIVILEGED, "group": _group_of(UNPRIVILEGED)}
+        self._user = privileges()
+        if self._user:
             shutil.chown(self._folder, **self._user)
         self._binaries = self._find_binaries()
         self._run("initdb", "-D", "data", "-A", "trust", "-U", "pollin", "-E", "UTF8", *_INITDB)
@@ -116,10 +115,13 @@ class Server:
 _INITDB = ("--no-sync", "--locale=C", "--no-instructions")
 
 
-def _group_of(user: str) -> int:
+def privileges() -> dict[str, Any]:
+    """Arguments for ``subprocess`` with which a server is not run by root."""
+    if os.name != "posix" or os.geteuid() != 0:
+        return {}
     import pwd
 
-    return pwd.getpwnam(user).pw_gid
+    return {"user": UNPRIVILEGED, "group": pwd.getpwnam(UNPRIVILEGED).pw_gid}
 
 
 def _wheel() -> Path:

@@ -11,10 +11,13 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from pollin_actors.backends.postgres.arrays import texts
 from pollin_actors.backends.postgres.compiling import Job
+from pollin_actors.backends.postgres.exchanges import readable
 from pollin_actors.backends.postgres.failures import NAME
-from pollin_actors.backends.postgres.link import connect, is_pooled, readable
+from pollin_actors.backends.postgres.link import connect, is_pooled
 from pollin_actors.backends.postgres.operations import READS, Operations
 from pollin_actors.messages import CreateEndpoint, UpdateEndpoint
 from pollin_actors.otp.last_words import log_exception
@@ -28,9 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Announcer"]
 
+log = structlog.get_logger("pollin_actors.backends")
+
 # What changes within such a time is told at once, in one transaction: a commit that notifies
 # locks out all others of the server that do, so there are to be few of them, and short ones.
-TOGETHER_S = 0.01
+TOGETHER_S = 0.025
 # So many endpoints are named at most; of more it is said that something has changed anywhere.
 MOST_NAMED = 100
 # Between attempts to connect, in seconds: twice as long each time.
@@ -175,7 +180,11 @@ class Announcer:
             return
         connection = self._connection = connect(self._address)
         connection.prepare_threshold = None
-        if self._announce is None or is_pooled(connection):
+        if self._announce is None:
+            return
+        if is_pooled(connection):
+            log.info("backend.news_not_heard", backend=NAME, reason="a pooler is in between")
+            self._announce = None
             return
         connection.add_notify_handler(lambda notice: self._heard(notice.pid, notice.payload))
         connection.execute(f'LISTEN "{self._channel}"'.encode())

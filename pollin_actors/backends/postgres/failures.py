@@ -22,10 +22,12 @@ NAME = "postgresql"
 # Deadlocks and the like: nothing is wrong, and another attempt succeeds.
 _RIVALRY = {"40001", "40P01"}
 _LOCK_TIMEOUT = "55P03"
+# The others: the schema, a function, a table or what was prepared is not there.
+_OUTDATED = {STALE, TWICE, "3F000", "42883", "42P01", "26000"}
 # Classes of errors of one statement, which say nothing about the next one.
 _OF_ONE = ("21", "22", "23", "42", "54", "P0", "XX")
 # Classes of errors after which the connection is as good as before.
-_HARMLESS = (*_OF_ONE, "40", "53", "55", STALE[:2])
+_HARMLESS = (*_OF_ONE, "26", "3F", "40", "53", "55", STALE[:2])
 
 _HINTS = {
     "08": "check that the server runs and can be reached, then try again",
@@ -51,7 +53,7 @@ def _state(error: BaseException) -> str:
 def is_outdated(error: BaseException) -> bool:
     """Whether nothing was changed because what is remembered here is out of date, or because
     some of it is there already."""
-    return _state(error) in (STALE, TWICE)
+    return _state(error) in _OUTDATED
 
 
 def is_rivalry(error: BaseException) -> bool:

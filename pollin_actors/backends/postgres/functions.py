@@ -11,7 +11,8 @@ __all__ = ["FUNCTIONS", "STALE", "TWICE"]
 STALE = "PLN01"
 """The error of ``enter``: what is remembered of an endpoint is out of date. Nothing was changed."""
 TWICE = "PLN02"
-"""The error of ``push`` where all or nothing was asked for: some are there already."""
+"""The error of ``push`` where all or nothing was asked for, and of ``push_one``: something is there
+already. Nothing was changed."""
 
 # Plans are to stay the same whatever the statistics say, or do not say yet: by an index, in its
 # order. lock_timeout is in milliseconds.
@@ -249,6 +250,61 @@ BEGIN
     RETURN known;
 END $$"""
 
+# As ``enter`` and ``push`` for a single callback that has nothing of what few have: most are so.
+_PUSH_ONE = f"""
+CREATE FUNCTION {{s}}.push_one(
+    knows bigint, sync text, patience text, the_queue bigint, the_revision bigint, now bigint,
+    the_id text, the_phase text, created bigint, expiry bigint, remembered bigint, the_keep bigint,
+    the_size bigint, the_fence text, the_kind bigint, head bytea, the_body bytea
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    new_position bigint;
+    ignored text;
+BEGIN
+    IF knows <> 1 THEN
+        RAISE EXCEPTION 'the schema is of another version' USING ERRCODE = '{STALE}';
+    END IF;
+    ignored := set_config('synchronous_commit', sync, true);
+    ignored := set_config('lock_timeout', patience, true);
+    ignored := set_config('enable_seqscan', 'off', true);
+    ignored := set_config('enable_bitmapscan', 'off', true);
+    PERFORM 1 FROM {{s}}.endpoints AS e
+        WHERE e.queue = the_queue AND e.revision = the_revision FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the endpoint was changed' USING ERRCODE = '{STALE}';
+    END IF;
+    PERFORM 1 FROM {{s}}.callbacks AS c WHERE c.queue = the_queue AND c.id = the_id
+        AND (c.remembered_until > now OR c.gone IS NULL);
+    IF FOUND THEN
+        RAISE EXCEPTION 'it is known' USING ERRCODE = '{TWICE}';
+    END IF;
+    IF the_fence IS NOT NULL THEN
+        PERFORM 1 FROM {{s}}.callbacks AS c WHERE c.queue = the_queue AND c.fence = the_fence
+            AND (c.remembered_until > now OR c.gone IS NULL);
+        IF FOUND THEN
+            RAISE EXCEPTION 'it is known' USING ERRCODE = '{TWICE}';
+        END IF;
+    END IF;
+    new_position := nextval('{{s}}.callback_positions');
+    INSERT INTO {{s}}.callbacks (position, queue, id, phase, created_at, expires_at,
+        remembered_until, keep, size, fence)
+    VALUES (new_position, the_queue, the_id, the_phase, created, expiry, remembered, the_keep,
+        the_size, the_fence);
+    INSERT INTO {{s}}.requests (queue, position, kind, headers, body)
+    VALUES (the_queue, new_position, the_kind, head, the_body);
+    IF the_keep > 0 THEN
+        INSERT INTO {{s}}.history (queue, callback, kind, to_phase, at, attempt)
+        VALUES (the_queue, new_position, 1, the_phase, now, 0);
+    END IF;
+    UPDATE {{s}}.counts AS t SET queued = t.queued + 1, size = t.size + the_size
+        WHERE t.queue = the_queue AND t.phase = the_phase;
+    IF NOT FOUND THEN
+        INSERT INTO {{s}}.counts AS t (queue, phase, queued, size)
+        VALUES (the_queue, the_phase, 1, the_size);
+    END IF;
+    RETURN true;
+END $$"""
+
 _ROW = """"position" bigint, id text, phase text, created_at bigint, parent text,
     root text, origin text, ordering_key text, not_before bigint, attempts integer,
     kind smallint, headers bytea, body bytea, fence text"""
@@ -414,6 +470,7 @@ FUNCTIONS: tuple[str, ...] = (
     _TURN,
     _MOVE,
     _PUSH,
+    _PUSH_ONE,
     _POP,
     _CLAIM,
     _ACK,

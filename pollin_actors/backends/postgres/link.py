@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import select
 import weakref
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pollin_actors.backends.postgres.driver import load_driver
+from pollin_actors.backends.postgres.exchanges import Call, readable
 from pollin_actors.backends.postgres.failures import NAME, survives
 from pollin_actors.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["Address", "Link", "connect", "is_pooled", "readable"]
+__all__ = ["Address", "Link", "connect", "is_pooled"]
 
 OLDEST = 14
 """The oldest version of the server that is used."""
@@ -88,22 +87,6 @@ def connect(address: Address) -> Connection[Any]:
     return connection
 
 
-def readable(sources: Sequence[int], timeout: float | None) -> list[int]:
-    """Those of the file descriptors from which something can be read, or that are broken.
-
-    Arguments:
-        sources: the file descriptors.
-        timeout: seconds to wait for one at most; None waits for ever.
-    """
-    if not hasattr(select, "poll"):
-        return select.select(sources, [], [], timeout)[0]
-    # select cannot have numbers as large as those of a server with a thousand connections.
-    poll = select.poll()
-    for source in sources:
-        poll.register(source, select.POLLIN)
-    return [source for source, _ in poll.poll(None if timeout is None else timeout * 1000)]
-
-
 def is_pooled(connection: Connection[Any]) -> bool:
     """Whether something between us and the server shares out connections."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
@@ -120,6 +103,7 @@ class Link:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.connection: Connection[Any] | None = None
+        self._prepared: Connection[Any] | None = None
         _links.add(self)
 
     def open(self) -> Connection[Any]:
@@ -129,20 +113,46 @@ class Link:
             MissingExtra, BackendUnavailable, psycopg.Error: it cannot be opened.
         """
         connection = self.connection
-        if connection is not None and not self._is_quiet(connection):
+        if connection is not None and not self.is_quiet():
             # The server has said something unasked: most likely good-bye. Nothing was sent yet,
             # so nothing is in doubt.
             with suppress(Exception):
                 connection.pgconn.consume_input()
-            if connection.closed or connection.broken or not self._is_quiet(connection):
+            if connection.closed or connection.broken or not self.is_quiet():
                 self.drop()
                 connection = None
         if connection is None:
             connection = self.connection = connect(self.address)
         return connection
 
-    def _is_quiet(self, connection: Connection[Any]) -> bool:
-        return not connection.closed and not readable([connection.fileno()], 0.0)
+    def is_quiet(self) -> bool:
+        """Whether there is a connection, and the server has said nothing unasked."""
+        connection = self.connection
+        if connection is None or connection.closed:
+            return False
+        return not readable([connection.fileno()], 0.0)
+
+    def prepare(self, call: Call) -> bool:
+        """Prepare the one call of this link, if that is wanted and was not done on this
+        connection; say whether it is prepared.
+
+        Raises:
+            psycopg.Error: it cannot be.
+        """
+        connection = self.connection
+        if connection is None or connection.prepare_threshold is None:
+            return False
+        if self._prepared is not connection:
+            call.prepare(connection.pgconn)
+            self._prepared = connection
+        return True
+
+    def is_prepared(self) -> bool:
+        """Whether the call is as it will be sent: prepared, unless nothing is."""
+        connection = self.connection
+        return connection is not None and (
+            self._prepared is connection or connection.prepare_threshold is None
+        )
 
     def undo(self, error: BaseException | None) -> None:
         """Roll back what is open; let go of the connection if the error has made it useless."""
@@ -161,6 +171,7 @@ class Link:
     def drop(self) -> None:
         """Let go of the connection; the next use opens another."""
         connection, self.connection = self.connection, None
+        self._prepared = None
         if connection is not None:
             with suppress(Exception):
                 connection.close()

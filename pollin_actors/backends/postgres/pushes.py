@@ -10,6 +10,7 @@ from pollin_actors.backends.checks import has_only_fence, repeat_reason
 from pollin_actors.backends.postgres import statements as sql
 from pollin_actors.backends.postgres.arrays import is_text, numbers, texts
 from pollin_actors.backends.postgres.claiming import Claiming
+from pollin_actors.backends.postgres.exchanges import encoded
 from pollin_actors.backends.postgres.rows import Terms
 from pollin_actors.backends.postgres.shots import Shot
 from pollin_actors.backends.values import Stored
@@ -17,12 +18,15 @@ from pollin_actors.errors import CallbackNotFound, Full, InvalidValue, PollinErr
 from pollin_actors.records import Kind
 from pollin_actors.resources import Callback, Outcome, PushResult
 
-__all__ = ["MOST_BYTES", "Pushes"]
+__all__ = ["MOST_BYTES", "PUSH_ONE", "PUSH_ONE_VALUES", "Pushes"]
 
 MOST_BYTES = 4 * 1024 * 1024
 """Of one call, unless a single callback is larger."""
 
 _PUSH = "{s}.push({e}, %s, %s, " + ", ".join(["%s"] * 13) + ", %b, " + ", ".join(["%s"] * 7) + ")"
+PUSH_ONE_VALUES = 17
+PUSH_ONE = f"SELECT {{s}}.push_one({', '.join([f'${n + 1}' for n in range(PUSH_ONE_VALUES)])})"
+"""A transaction by itself: its first values are those of ``enter``, the last two are bytes."""
 # What few callbacks have.
 _NONE = ("{}",) * 7
 
@@ -63,17 +67,15 @@ class Pushes(Claiming):
             terms = known.get(message.endpoint_id)
             if terms is None or stored.__class__ is not tuple or size >= MOST_BYTES:
                 break
-            endpoint = terms.endpoint
             try:
                 callback = self._accepted(terms, message)
             except PollinError:
                 break
-            limited = endpoint.capacity is not None or endpoint.capacity_bytes is not None
             name = (terms.queue, callback.id, None)
             fence = (terms.queue, "", callback.fence)
-            simple = not limited and (callback.is_plain or has_only_fence(callback))
             # Which of two is the duplicate, their order says.
-            if not simple or name in names or (callback.fence and fence in names):
+            repeats = name in names or (callback.fence and fence in names)
+            if repeats or not _is_simple(terms, callback):
                 break
             names.add(name)
             if callback.fence:
@@ -94,6 +96,26 @@ class Pushes(Claiming):
             return results
 
         return Shot(queues, _PUSH, _values(rows, _NONE, strict, now), finish, len(rows))
+
+    def lone_push(
+        self, message: messages.Push, stored: Stored | InvalidValue
+    ) -> tuple[list[bytes | None], PushResult] | None:
+        """The values of ``PUSH_ONE`` but the first three, and the reply; None if it is not simple,
+        or the endpoint is not known."""
+        terms = self._known.get(message.endpoint_id)
+        if terms is None or isinstance(stored, InvalidValue):
+            return None
+        try:
+            callback = self._accepted(terms, message)
+        except PollinError:
+            return None
+        if not _is_simple(terms, callback):
+            return None
+        now = self._time_ns()
+        queue, *row = _row(terms, callback, now)
+        kind, headers, body = stored
+        values = [encoded(value) for value in (queue, terms.revision, now, *row, kind)]
+        return [*values, headers, body], PushResult(callback, Outcome.QUEUED)
 
     def push(self, message: messages.Push, stored: Stored | InvalidValue) -> PushResult:
         terms = self._terms(message)
@@ -236,6 +258,13 @@ class Pushes(Claiming):
             if self._one(sql.FRONT, values)[0]:
                 held, due = 2, None
         return _Rare(callback.parent, callback.root, callback.origin, key, not_before, held, due)
+
+
+def _is_simple(terms: Terms, callback: Callback) -> bool:
+    """Whether nothing is to be looked up but whether it is there already."""
+    endpoint = terms.endpoint
+    limited = endpoint.capacity is not None or endpoint.capacity_bytes is not None
+    return not limited and (callback.is_plain or has_only_fence(callback))
 
 
 def _row(terms: Terms, callback: Callback, now: int) -> tuple[Any, ...]:

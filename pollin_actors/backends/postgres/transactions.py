@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 from pollin_actors.backends.postgres import statements as sql
 from pollin_actors.backends.postgres.arrays import is_text, numbers, texts
 from pollin_actors.backends.postgres.compiling import Job, acks_from, pushes_from, shots_of
+from pollin_actors.backends.postgres.exchanges import Call, encoded, receive
 from pollin_actors.backends.postgres.failures import (
     is_isolated,
     is_lock_timeout,
     is_outdated,
     is_rivalry,
-    survives,
     unavailable,
 )
 from pollin_actors.backends.postgres.operations import ALONE, READS, Operations
+from pollin_actors.backends.postgres.pushes import PUSH_ONE, PUSH_ONE_VALUES
 from pollin_actors.backends.postgres.schema import VERSION, check_version
 from pollin_actors.backends.postgres.shots import Refused, Shot
 from pollin_actors.errors import PollinError
@@ -61,6 +62,7 @@ class Transactions:
         self._link = link
         self._operations = operations
         self._told = told
+        self._call = Call(operations.statement(PUSH_ONE), PUSH_ONE_VALUES, 2)
         address = link.address
         self._entering = (
             VERSION,
@@ -121,31 +123,63 @@ class Transactions:
             try:
                 return self._once(connection, group)
             except Exception as error:
+                again = is_rivalry(error) or connection.closed
                 self._operations.undone()
-                cause = error.__cause__ if isinstance(error, _Unknown) else error
-                self._link.undo(cause or error)
-                if isinstance(error, _Unknown) and not _only_reads(group):
+                self._link.undo(error)
+                if not again or attempts <= 0 or isinstance(error, _Unknown):
                     raise
-                again = is_rivalry(error) or self._is_lost(cause or error)
-                if not again or attempts <= 0:
-                    raise
-
-    def _is_lost(self, error: BaseException) -> bool:
-        return not isinstance(error, PollinError) and not survives(error)
 
     # -- one attempt -------------------------------------------------------------------------------
 
     def _once(self, connection: Connection[Any], group: Sequence[Job]) -> list[Outcome]:
-        shots = shots_of(self._operations, group)
-        if shots is not None:
-            try:
-                return self._shoot(connection, shots)
-            except Exception as error:
-                if not is_outdated(error):
-                    raise
-                # Nothing was changed. With a look at what is there, it will be.
-                connection.rollback()
-        return self._converse(connection, group)
+        try:
+            outcomes = self._push_one(connection, group[0]) if len(group) == 1 else None
+            if outcomes is None:
+                shots = shots_of(self._operations, group)
+                outcomes = None if shots is None else self._shoot(connection, shots)
+        except Exception as error:
+            if not is_outdated(error):
+                raise
+            # Nothing was changed. With a look at what is there, it will be.
+            connection.rollback()
+            outcomes = None
+        return self._converse(connection, group) if outcomes is None else outcomes
+
+    def _push_one(self, connection: Connection[Any], job: Job) -> list[Outcome] | None:
+        """The most frequent case of all, in the shortest way."""
+        if job.run is not Operations.push:
+            return None
+        try:
+            found = self._operations.lone_push(job.message, job.stored)
+        except TypeError:  # an id that cannot be looked up
+            return None
+        if found is None:
+            return None
+        values, reply = found
+        self._sure(connection, lambda: self._receive_push(connection, values))
+        return [(reply, None)]
+
+    def _receive_push(self, connection: Connection[Any], values: list[bytes | None]) -> None:
+        self._link.prepare(self._call)
+        self.send_push(connection, values)
+        receive(connection.pgconn, None)
+
+    def send_push(
+        self, connection: Connection[Any], values: list[bytes | None], patience: int | None = None
+    ) -> None:
+        """Send a push of one callback: what ``lone_push`` has made of it.
+
+        Arguments:
+            connection: to the server.
+            values: of the callback.
+            patience: milliseconds to wait while another process holds the endpoint, if it is not
+                as long as usual.
+        """
+        entering = [encoded(value) for value in self._entering]
+        if patience is not None:
+            entering[-1] = encoded(f"{patience}ms")
+        prepared = connection.prepare_threshold is not None
+        self._call.send(connection.pgconn, [*entering, *values], prepared)
 
     def _shoot(self, connection: Connection[Any], shots: Sequence[Shot]) -> list[Outcome]:
         """All that is to be done goes to the server at once, and then all answers come."""
@@ -201,7 +235,7 @@ class Transactions:
         try:
             return send()
         except Exception as error:
-            if self._is_lost(error):
+            if connection.closed:
                 raise _Unknown from error
             raise
 
@@ -214,12 +248,11 @@ class Transactions:
                 connection.execute(_READ if reads else "BEGIN")
                 self._send(connection, _BEGIN, (*self._entering, "{}", "{}"))
                 rows = self._send(connection, sql.FIND[not reads], (texts([*ids]),))
-        except Exception as error:
-            if self._is_lost(error):
-                raise
-            connection.rollback()
-            # It may be that the functions are gone, or others than ours.
-            check_version(connection, self._link.address.schema)
+        except Exception:
+            if not connection.closed:
+                connection.rollback()
+                # It may be that the functions are gone, or others than ours.
+                check_version(connection, self._link.address.schema)
             raise
         operations.begun(connection, ids, rows.fetchall(), not reads)
         outcomes = self._execute(connection, group)
@@ -269,6 +302,18 @@ class Transactions:
         return None if shot is None else operations._fire(shot)
 
     # -- answers -----------------------------------------------------------------------------------
+
+    def answer(self, job: Job, reply: Any) -> None:
+        """Answer what is committed; whatever a callback of the future raises, or an interrupt of
+        this thread, is raised: then it is to be called again."""
+        outcomes = [_outcome(reply)]
+        self._told([job], outcomes)
+        job.future._settle(outcomes[0])
+
+    def doubt(self, job: Job, error: Exception) -> None:
+        """Answer what may have been committed or not."""
+        told = unavailable(error, self._link.address.password, unknown=True)
+        self._settle([job], [_outcome(Refused(told))])
 
     def _failure(self, group: Sequence[Job], error: Exception) -> Outcome:
         told: Exception = error

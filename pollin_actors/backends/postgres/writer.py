@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import weakref
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from pollin_actors.backends.postgres.compiling import Job
 from pollin_actors.backends.postgres.failures import NAME, unavailable
+from pollin_actors.backends.postgres.helping import LEAST_HELP_S, Helper
 from pollin_actors.backends.postgres.operations import Operations
 from pollin_actors.backends.postgres.schema import migrate
 from pollin_actors.backends.postgres.transactions import Transactions
 from pollin_actors.errors import BackendUnavailable, ForkedProcess, PollinError
+from pollin_actors.otp.errors import CallCycle
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.last_words import log_exception
 
@@ -28,6 +31,13 @@ __all__ = ["Job", "Writer", "not_open"]
 
 GROUP = 512
 """Messages in one transaction at most."""
+
+# A waiting thread works itself if no more messages than these wait: it knows how to push one.
+MOST_HELP = 1
+
+# While others work, the writer's own thread looks so often, and gives up after so many times.
+WATCH_S = 0.005
+WATCHES = 10
 
 
 def not_open() -> BackendUnavailable:
@@ -42,9 +52,9 @@ class Writer:
     order in which it has sent them, also if one of them reads. They wait for the network anyway,
     and what waits is sent as one.
 
-    Only the writer's own thread works, or the scheduler of a simulated run. No waiting thread
-    helps it: an interrupt in the middle of an exchange with the server would leave in doubt
-    whether the group was stored.
+    Whoever holds the token works: the thread of the writer, the scheduler of a simulated run, or,
+    for a single push, the thread that waits for it. Messages stay where they wait until they are
+    answered, and who comes next finishes what was begun.
 
     Arguments:
         link: the connection.
@@ -69,8 +79,15 @@ class Writer:
         self._time_ns = time_ns
         self._operations = Operations(link.address.schema, time_ns)
         self._transactions = Transactions(link, self._operations, told)
+        self._helper = Helper(link, self._operations, self._transactions)
+        # Only who holds the token takes from it, and only what is answered.
         self._waiting: deque[Job] = deque()
         self._token = Guard()
+        # Set while somebody works; found set, that work was interrupted, or left undone.
+        self._begun = False
+        # How often others have worked; whether the writer's thread looks by itself.
+        self._helped = 0
+        self._watching = False
         self._closing = self._ended = self._refused = self._forked = False
         self._thread: threading.Thread | None = None
         try:
@@ -103,28 +120,82 @@ class Writer:
         """
         if self._forked:
             raise ForkedProcess
+        if self._scheduler is None:
+            job.future._help = self.help
         try:
             self._waiting.append(job)
             if self._ended:
                 self._token.run(self._refuse_rest)
             elif self._scheduler is not None:
                 self._scheduler.submit(self)
-            else:
+            # Who is at work looks again afterwards. Who watches looks often, and soon enough for
+            # who waits and helps; an event loop does neither.
+            elif not self._begun and (
+                not self._watching
+                or len(self._waiting) > MOST_HELP
+                or asyncio._get_running_loop() is not None
+            ):
                 self._ring()
         except BaseException:
             if self._scheduler is None:
                 self._ring()  # it may wait already, and is to be answered soon
             raise
 
+    def help(self, timeout: float | None) -> None:
+        """Push what waits if it is a single callback, unless somebody is at work already: for a
+        thread that would only wait.
+
+        Arguments:
+            timeout: seconds that it would wait.
+
+        Raises:
+            CallCycle: this thread is in the middle of it: a signal handler or callback asks.
+            ForkedProcess: the message was sent in another process, before a fork.
+        """
+        if self._token.is_held():
+            raise CallCycle(
+                f"this thread is {self.label} at the moment and cannot wait for its answer; "
+                f"leave the future, or hand the call to another thread"
+            )
+        if self._forked:
+            raise ForkedProcess
+        if (timeout is not None and timeout < LEAST_HELP_S) or len(self._waiting) > MOST_HELP:
+            return
+        try:
+            self._token.attempt(self._help_one)
+            # What came meanwhile found somebody at work, and left the writer asleep; and there is
+            # what a helper cannot do.
+            if self._waiting:
+                self._ring()
+        except BaseException:
+            self._ring()
+            raise
+
+    def _help_one(self) -> None:
+        # What was interrupted, or left, is for the writer's own thread, which has the time.
+        if self._begun or self._ended or len(self._waiting) != 1:
+            return
+        job = self._waiting[0]
+        if job.run is not Operations.push:
+            return
+        self._begun = True
+        if job.future._outcome is None:
+            if not self._helper.help(job):
+                return
+            self._helped += 1
+        self._forget_answered()
+        self._begun = False
+
     def close(self) -> None:
         """Finish what was submitted, then let go of the server. Closing twice does nothing.
 
-        In the writer's own thread, in somebody's callback, it does not wait.
+        In the middle of a commit, in somebody's callback or a signal handler, it does not wait:
+        the server is let go of once that commit is done.
         """
         self._closing = True
         if self._thread is not None:
             self._ring()
-            if self._thread is not threading.current_thread():
+            if not self._token.is_held():
                 self._thread.join()
         elif not self._ended and not self._forked:
             self.run()
@@ -139,20 +210,49 @@ class Writer:
     def _serve(self) -> None:
         while not self._closing:
             self._bell.acquire()
-            while self._waiting:
-                self._work_guarded()
+            if not self._work_off():
+                # Others were quicker, and will be again.
+                self._watch()
+                self._work_off()
         while not self._refused:
             try:
                 self._token.run(self._end)
             except BaseException:
                 log_exception("backend.writer_failed", schema=self._link.address.schema)
 
-    def _work_guarded(self) -> None:
+    def _work_off(self) -> bool:
+        """Commit what waits, and say whether there was anything to do."""
+        # A helper that holds the token rings afterwards if more has come. One that was interrupted
+        # may have left nothing but the sign that it is at work.
+        worked = False
+        at_work = True
+        while at_work and (self._waiting or self._begun):
+            try:
+                at_work = self._token.attempt(self._work)
+                worked = worked or at_work
+            except BaseException:
+                # SystemExit in somebody's callback, for one: others still wait.
+                log_exception("backend.writer_failed", schema=self._link.address.schema)
+        return worked
+
+    def _watch(self) -> None:
+        """For as long as those who wait do the work themselves: to be woken for each message
+        would cost more than the message. What nobody has begun within a moment is done here."""
+        self._watching = True
+        idle = 0
+        while idle < WATCHES and not self._closing:
+            helped, head = self._helped, self._head()
+            if self._bell.acquire(timeout=WATCH_S) or (head and self._head() is head):
+                self._work_off()
+            idle = idle + 1 if self._helped == helped else 0
+        # Who submits rings again; what came before that is seen by who calls this.
+        self._watching = False
+
+    def _head(self) -> Job | None:
         try:
-            self._work()
-        except BaseException:
-            # SystemExit in somebody's callback, for one: others still wait.
-            log_exception("backend.writer_failed", schema=self._link.address.schema)
+            return self._waiting[0]
+        except IndexError:
+            return None
 
     def run(self, turns: int = GROUP, *, foreign: bool = False, executor: object = None) -> None:
         """In simulated runs: commit what waits."""
@@ -160,8 +260,11 @@ class Writer:
             self._token.run(self._work)
 
     def _end(self) -> None:
-        while self._waiting:
-            self._work_guarded()
+        while self._waiting or self._begun:
+            try:
+                self._work()
+            except BaseException:
+                log_exception("backend.writer_failed", schema=self._link.address.schema)
         self._link.drop()
         # Who submits from now on sees this, and refuses itself what came too late.
         self._ended = True
@@ -187,10 +290,15 @@ class Writer:
 
     def _work(self) -> None:
         """Commit and answer one group."""
+        if self._begun:
+            self._helper.recover()
+            self._forget_answered()
+            self._begun = False
         # By number, because an iterator does not bear that others append; only we take away.
         waiting = self._waiting
         jobs = [waiting[number] for number in range(min(len(waiting), GROUP))]
         group = [job for job in jobs if job.future._outcome is None]
+        self._begun = True
         if group:
             try:
                 self._link.open()
@@ -200,19 +308,21 @@ class Writer:
             else:
                 try:
                     self._transactions.commit(group)
-                except Exception as error:
-                    # A defect of ours, or no memory: the thread lives on, nobody waits for ever.
-                    log_exception("backend.writer_failed", schema=self._link.address.schema)
+                except BaseException as error:
+                    # A defect of ours, no memory, or an interrupt of a simulated run: whatever
+                    # was on its way is in doubt, and nobody waits for ever.
                     self._link.drop()
                     self._operations.undone()
                     self._fail(group, error, unknown=True)
+                    raise
         self._forget_answered()
+        self._begun = False
 
     def _behind(self, number: int) -> list[Job]:
         waiting = self._waiting
         return [waiting[other] for other in range(number, len(waiting))]
 
-    def _fail(self, jobs: Sequence[Job], error: Exception, *, unknown: bool = False) -> None:
+    def _fail(self, jobs: Sequence[Job], error: BaseException, *, unknown: bool = False) -> None:
         told = error
         if not isinstance(error, PollinError):
             told = unavailable(error, self._link.address.password, unknown=unknown)

@@ -1,0 +1,154 @@
+"""The server goes away and comes back: nothing is half done, and work goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from pollin_actors.backends.postgres import PostgresBackend
+from pollin_actors.errors import BackendUnavailable, CallbackNotFound
+from pollin_actors.messages import CheckReady, Count, DeleteCallback, Pop, UpdatePhase
+from tests.backends.postgres_inbox import WAIT_S, PostgresInbox
+from tests.backends.postgres_schema import (
+    ask,
+    locked_endpoint,
+    processes_of,
+    schema_of,
+    terminate,
+    wait_for_waiting,
+)
+from tests.servers.postgres import Server
+
+
+@pytest.fixture
+def inbox() -> Iterator[PostgresInbox]:
+    with PostgresInbox() as inbox:
+        yield inbox
+
+
+def test_a_server_that_is_restarted() -> None:
+    """While it is away everybody is told so, with the cause; then everything is there again."""
+    server = Server()
+    try:
+        server.start()
+        inbox = PostgresInbox(server.url)
+        announced: list[tuple[str | None, bool]] = []
+        other = PostgresBackend(server.url)
+        other.announce_to(lambda endpoint_id, revised: announced.append((endpoint_id, revised)))
+        other.open(time.time_ns)
+        try:
+            inbox.push("before").get(timeout=WAIT_S)
+            server.stop()
+            futures = [inbox.push("away"), inbox.send(CheckReady()), inbox.send(Count("e"))]
+            futures += [inbox.send(message, other) for message in (CheckReady(), Pop("e"))]
+            for future in futures:
+                with pytest.raises(BackendUnavailable) as caught:
+                    future.get(timeout=WAIT_S)
+                assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+                assert "may have been stored" not in str(caught.value)
+            late = PostgresBackend(server.url)
+            with pytest.raises(BackendUnavailable):
+                late.open(time.time_ns)
+            server.start()
+            assert inbox.do(CheckReady()) is None
+            assert inbox.push("after").get(timeout=WAIT_S).outcome == "queued"
+            assert inbox.do(Pop("e"), other).id == "before"
+            assert inbox.ids() == "after"
+        finally:
+            other.close()
+            for handle in inbox.handles:
+                handle.close()
+    finally:
+        server.remove()
+
+
+def test_closing_while_the_server_is_away() -> None:
+    """Everything is answered, and close() returns."""
+    server = Server()
+    try:
+        server.start()
+        inbox = PostgresInbox(server.url)
+        server.stop()
+        futures = [inbox.push(f"c{number}") for number in range(20)]
+        inbox.backend.close()
+        for future in futures:
+            with pytest.raises(BackendUnavailable):
+                future.get(timeout=0)
+    finally:
+        server.remove()
+
+
+def test_a_connection_that_was_lost_in_between(inbox: PostgresInbox) -> None:
+    """Nobody notices: it is opened again before anything is sent."""
+    inbox.push("a").get(timeout=WAIT_S)
+    for process in processes_of(inbox.url):
+        terminate(inbox.url, process)
+    while processes_of(inbox.url):
+        pass  # the server has said good-bye once they are gone
+    assert inbox.push("b").get(timeout=WAIT_S).outcome == "queued"
+    assert inbox.ids() == "a b"
+
+
+def test_a_connection_that_is_lost_in_the_middle(inbox: PostgresInbox) -> None:
+    """Before the commit was sent it is certain that nothing was stored: it is done again."""
+    inbox.push("a").get(timeout=WAIT_S)
+    with locked_endpoint(inbox.url):
+        deleted = inbox.send(DeleteCallback("e", "a"))
+        pushed = inbox.push("b")
+        [process] = wait_for_waiting(inbox.url)
+        terminate(inbox.url, process)
+        wait_for_waiting(inbox.url)
+    assert deleted.get(timeout=WAIT_S) is True
+    assert pushed.get(timeout=WAIT_S).outcome == "queued"
+    assert inbox.ids() == "b"
+
+
+@pytest.mark.parametrize("how", ["at once", "in conversation", "together"])
+def test_a_commit_whose_end_is_not_known(inbox: PostgresInbox, how: str) -> None:
+    """The connection is lost during the commit: the error says that it may have been stored."""
+    inbox.push("a").get(timeout=WAIT_S)
+    inbox.push("b").get(timeout=WAIT_S)
+    schema = schema_of(inbox.url)
+    # At each commit the server waits for a lock that we have.
+    ask(
+        inbox.url,
+        f"""CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM 1 FROM {schema}.gate FOR UPDATE; RETURN NULL; END $$""",
+    )
+    ask(inbox.url, "CREATE TABLE gate AS SELECT 1 AS shut")
+    ask(
+        inbox.url,
+        """CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON history
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()""",
+    )
+    with psycopg.connect(inbox.url.split("&schema")[0]) as connection:
+        connection.execute(f"SELECT 1 FROM {schema}.gate FOR UPDATE".encode())
+        if how == "at once":
+            futures = [inbox.push("c")]
+        elif how == "in conversation":
+            futures = [inbox.send(DeleteCallback("e", "a"))]
+        else:
+            with locked_endpoint(inbox.url):
+                occupied = inbox.send(UpdatePhase("e", "nobody", "a"))
+                wait_for_waiting(inbox.url)
+                futures = [inbox.push("c"), inbox.send(Pop("e")), inbox.push("d")]
+            with pytest.raises(CallbackNotFound):
+                occupied.get(timeout=WAIT_S)
+        # The query of a waiting commit is no longer the statement, but COMMIT.
+        query = """SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+            AND application_name = 'pollin_actors' AND pg_sleep(0.005) IS NOT NULL"""
+        while not (found := ask(inbox.url, query)):
+            pass
+        terminate(inbox.url, found[0][0])
+        for future in futures:
+            with pytest.raises(BackendUnavailable, match="may have been stored") as caught:
+                future.get(timeout=WAIT_S)
+            assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+        connection.rollback()
+    ask(inbox.url, "DROP TABLE gate; DROP FUNCTION wait() CASCADE")
+    # Here it was not: the server was stopped before it had written anything.
+    assert inbox.ids() == "a b"
+    assert inbox.push("c").get(timeout=WAIT_S).outcome == "queued"
