@@ -335,7 +335,7 @@ class Nodes:
             self._take(*parts)
         most = {"received": ATTEMPTS, "checked": ATTEMPTS}
         wrong = check_endpoint("e", records, self._book, {"received", "checked"}, most)
-        # Each process dates by its own clock, before its turn at the server: positions are the order.
+        # Each process dates by its own clock, before its turn: the order is that of positions.
         wrong = [line for line in wrong if "is dated before" not in line]
         assert wrong == [], "\n".join(wrong[:20])
         self.acknowledged = sum(pushed.accepted for pushed in self._book.pushes.values())
@@ -353,14 +353,15 @@ class Nodes:
             return
         phase, attempt, at, result = rest
         if not result:
-            same = [c for c in self._book.calls if (c.key, c.phase, c.attempt) == (id, phase, int(attempt))]
-            assert not same, f"{id} was called twice in {phase}, attempt {attempt}"
+            assert not self._calls(id, phase, attempt), f"{id} was called twice in attempt {attempt}"
             self._book.calls.append(Call("e", id, phase, int(attempt), int(at)))
             return
-        for call in reversed(self._book.calls):
-            if (call.key, call.phase, call.attempt) == (id, phase, int(attempt)):
-                call.result, call.ended = result, int(at)
-                return
+        for call in self._calls(id, phase, attempt):
+            call.result, call.ended = result, int(at)
+
+    def _calls(self, id: str, phase: str, attempt: str) -> list[Call]:
+        which = (id, phase, int(attempt))
+        return [call for call in self._book.calls if (call.key, call.phase, call.attempt) == which]
 
 
 def _servers() -> dict[str, Callable[[], tuple[str, Any]]]:

@@ -7,9 +7,9 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pollin_actors.backends.postgres.driver import load_driver
 from pollin_actors.backends.postgres.exchanges import Call, readable
 from pollin_actors.backends.postgres.failures import NAME, survives
+from pollin_actors.backends.postgres.watched import connection_class
 from pollin_actors.errors import BackendUnavailable
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def connect(address: Address) -> Connection[Any]:
         BackendUnavailable: the server is too old, or its database cannot hold every text.
         psycopg.Error: it cannot be opened.
     """
-    driver = load_driver()
+    connections = connection_class()
     from psycopg.types.numeric import Int8Dumper
 
     parameters: dict[str, Any] = {**DEFAULTS, **address.parameters, "client_encoding": "UTF8"}
-    connection: Connection[Any] = driver.connect(**parameters, autocommit=True)
+    connection: Connection[Any] = connections.connect(**parameters, autocommit=True)
     try:
         version = connection.info.server_version
         if version < OLDEST * 10_000:
