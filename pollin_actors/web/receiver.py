@@ -198,8 +198,10 @@ def _path(scope: Scope) -> str:
     """The decoded path below where we are mounted; whether or not it includes the mount point."""
     path: str = scope["path"]
     # Litestar ends the paths of what is mounted in it with a slash that nobody has sent.
-    if path[-1:] == "/" and not (scope.get("raw_path") or b"/").endswith(b"/"):
-        path = path[:-1]
+    if path[-1:] == "/":
+        raw: bytes = scope.get("raw_path") or b"/"
+        if not raw.endswith(b"/") and raw[-3:].lower() != b"%2f":
+            path = path[:-1]
     root: str = scope.get("root_path") or ""
     if root and path.startswith(root):
         below = path[len(root) :]
