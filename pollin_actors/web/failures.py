@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,8 @@ __all__ = ["Refusals", "log_failure"]
 
 log = structlog.get_logger("pollin_actors")
 
-_HERE = str(Path(__file__).parent)
+# Where the headers are in the variables of functions.
+_OURS = tuple(str(Path(__file__).parents[1] / room) + os.sep for room in ("web", "signatures"))
 
 INTERVAL_S = 1.0
 MOST = 1_000
@@ -56,7 +58,7 @@ def _all_of(error: BaseException) -> Iterator[BaseException]:
 def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
     kept = []
     while traceback is not None:
-        if not traceback.tb_frame.f_code.co_filename.startswith(_HERE):
+        if not traceback.tb_frame.f_code.co_filename.startswith(_OURS):
             kept.append(traceback)
         traceback = traceback.tb_next
     for one in reversed(kept):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from pollin_actors import (
     Application,
@@ -16,7 +17,10 @@ from pollin_actors import (
     Request,
     Settings,
 )
+from pollin_actors.errors import WrongSecret
+from pollin_actors.signatures import Delivery
 from pollin_actors.web import asgi
+from pollin_actors.web.waiting import packed
 from tests.web.calls import BEARER, SECRET, Exchange, Pairs, endpoint, exchange, queued
 
 
@@ -82,6 +86,19 @@ class TestStored:
 
         assert exchange(app, headers=headers).status == 200
         assert queued(app)[0].request.header("authorization") == value.decode()
+
+    def test_two_secrets_that_are_valid_are_both_not_stored(self, app: Application) -> None:
+        """While they overlap a sender may show either, or both."""
+        app.endpoints.rotate("orders", secret="the-newer-one").get()
+        older, newer = SECRET.encode(), b"the-newer-one"
+        name = b"x-pollin-secret"
+        for headers in (
+            [(name, newer), (b"authorization", b"Bearer " + older)],
+            [(name, older), (name, newer)],
+        ):
+            assert exchange(app, headers=headers).status == 200
+        for callback in queued(app):
+            assert [value for _, value in callback.request.headers] == ["**********"] * 2
 
     @pytest.mark.parametrize("value", [b"Bearer an-older-secret", b"Bearer open-sesame-"])
     def test_what_is_shown_where_secrets_are_is_not_stored(
@@ -186,6 +203,54 @@ class TestSecrets:
         assert "broken" in line
         assert "endpoint_id" in line, "the locals of the failing frame are shown"
         assert SECRET not in line
+
+    @pytest.mark.parametrize("how", ["cause", "context", "group"])
+    def test_nor_with_those_of_what_a_failure_came_from(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        """Errors that were handled on the way, and those of a group, have passed by our frames too,
+        and are shown with the last."""
+
+        def push(*args: object, **options: object) -> None:
+            before: Exception | None = None
+            try:
+                packed(Delivery([BEARER], b""), None)  # type: ignore[arg-type]
+            except AttributeError as failure:
+                before = failure
+            if how == "group":
+                raise ExceptionGroup("broken", [before or ValueError()])
+            error = RuntimeError("broken")
+            error.__cause__ = before if how == "cause" else None
+            error.__context__ = before if how == "context" else None
+            raise error
+
+        monkeypatch.setattr(app.callbacks, "push", push)
+        logged: list[Any] = []
+
+        def keep(logger: object, name: str, event: Any) -> Any:
+            logged.append(event)
+            raise structlog.DropEvent
+
+        structlog.configure(processors=[structlog.processors.dict_tracebacks, keep])
+        assert exchange(app).status == 503
+        assert "broken" in str(logged)
+        assert "shown_in" in str(logged), "what it came from is shown as well"
+        assert SECRET not in str(logged)
+
+    def test_an_attempt_that_failed_is_not_what_the_next_one_came_from(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A secret was changed in between, and then something breaks: the second error alone."""
+        raised: list[Exception] = [WrongSecret("orders"), RuntimeError("broken")]
+
+        def push(*args: object, **options: object) -> None:
+            raise raised.pop(0)
+
+        monkeypatch.setattr(app.callbacks, "push", push)
+        with capture_logs() as logs:
+            assert exchange(app).status == 503
+        [told] = [entry for entry in logs if entry["event"] == "receiver.failed"]
+        assert told["exc_info"][1].__context__ is None
 
 
 class TestRefused:
