@@ -30,6 +30,10 @@ LOOK_AGAIN = Backoff(first=1.0, most=60.0)
 LOOK_EVERY_S = 60.0
 """Seconds after which it is looked for places that another process has made, and may have left."""
 
+AT_ONCE = 50
+PAUSE_S = 0.1
+"""So many handlers begin in so many seconds: who sends meanwhile must not wait for all of them."""
+
 NAMES = 100
 """How many names are tried for a handler, where the host has handlers that are called so."""
 
@@ -95,18 +99,25 @@ class Verification:
             return
         self._failures = 0
         known = {endpoint.id for endpoint in endpoints}
-        for endpoint in endpoints:
-            parent = parent_of(endpoint)
-            if parent is not None:
-                if parent in known:
-                    self.serve(parent)
-                else:
-                    self.clear(parent)
-        for endpoint_id in list(self._served):
-            if place_of(endpoint_id) not in known:
-                self._look_for(endpoint_id)
+        parents = [parent for endpoint in endpoints if (parent := parent_of(endpoint)) is not None]
+        gone = [it for it in list(self._served) if place_of(it) not in known]
+        for endpoint_id in gone:
+            self._look_for(endpoint_id)
+        for endpoint_id in parents:
+            if endpoint_id not in known:
+                self.clear(endpoint_id)
+        self._serve_all(runtime, [it for it in parents if it in known and it not in self._served])
         if self._app.backend.shared:
             runtime.timers.call_later(LOOK_EVERY_S, partial(self._look, runtime))
+
+    def _serve_all(self, runtime: Runtime, endpoint_ids: list[str]) -> None:
+        """Have them served, a few at a time: each handler begins with questions of its own."""
+        if self._runtime is runtime and self._app.state is State.RUNNING:
+            for endpoint_id in endpoint_ids[:AT_ONCE]:
+                self.serve(endpoint_id)
+            if rest := endpoint_ids[AT_ONCE:]:
+                job = Job(partial(self._serve_all, runtime, rest))
+                runtime.timers.call_later(PAUSE_S, partial(runtime.scheduler.submit, job))
 
     def clear(self, endpoint_id: str) -> None:
         """Take a place away if its endpoint does not exist any more. Waits for nothing."""

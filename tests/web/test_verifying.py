@@ -133,6 +133,20 @@ class TestBegin:
             assert {entry["error"] for entry in told} == {"InjectedFault"}
             assert backend.injected == 3
 
+    def test_many_places_are_seen_to_a_few_at_a_time(self) -> None:
+        """Whoever sends meanwhile must not wait until ten thousand handlers have begun."""
+        backend = MemoryBackend()
+        many = [orders(verify="later").replace(id=f"e-{number}") for number in range(120)]
+        with Application(backend, endpoints=many):
+            for endpoint in many:
+                backend.execute(CreateEndpoint(new_place(endpoint.id)))
+        with Tester(backend=backend) as tester:
+            wsgi(tester.app)
+            tester.settle()
+            assert len(tester.app.handlers) == 50
+            tester.advance(1.0)
+            assert len(tester.app.handlers) == 120
+
     def test_it_is_not_done_by_the_thread_that_has_the_answer(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
