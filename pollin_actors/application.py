@@ -213,7 +213,9 @@ class Application(OwnActors, Handling):
         Args:
             kind: its class, or whatever makes one.
         """
-        one = cast("C", self._companions.get(kind) or self._companions.setdefault(kind, kind(self)))
+        if kind not in self._companions:
+            self._companions.setdefault(kind, kind(self))
+        one = cast("C", self._companions[kind])
         # Looked at afterwards: a start that is under way finds it, or is found here.
         runtime = self._runtime
         if self._state is State.RUNNING and runtime is not None:
