@@ -59,7 +59,7 @@ class TestRemove:
         handled: list[str] = []
 
         async def slow(callback: Callback) -> None:
-            await asyncio.sleep(3600.0)
+            await asyncio.Event().wait()
 
         async def quick(callback: Callback) -> None:
             handled.append(callback.id)
