@@ -220,8 +220,10 @@ class TestSecrets:
             if how == "group":
                 raise ExceptionGroup("broken", [before or ValueError()])
             error = RuntimeError("broken")
-            error.__cause__ = before if how == "cause" else None
-            error.__context__ = before if how == "context" else None
+            if how == "cause":
+                error.__cause__ = before
+            else:  # which setting the other would hide
+                error.__context__ = before
             raise error
 
         monkeypatch.setattr(app.callbacks, "push", push)
