@@ -73,6 +73,13 @@ class SharedSecret(Scheme):
     ) -> list[tuple[str, str]]:
         return [(self.header or "X-Pollin-Secret", secret.reveal())]
 
+    def shown_in(self, name: bytes, value: bytes) -> bytes | None:
+        if self.header:
+            return value.strip() if name == self.header.lower().encode() else None
+        if name == b"authorization":
+            return value[7:].strip() if value[:7].lower() == b"bearer " else None
+        return value.strip() if name == b"x-pollin-secret" else None
+
 
 def _shown(
     token: bytes, secrets: Sequence[Secret], hidden: tuple[bytes, ...]
