@@ -6,11 +6,12 @@ from typing import Any
 
 from pollin_actors.errors import CallbackNotFound, InvalidValue
 from pollin_actors.messages import DumpPage
-from pollin_actors.resources import Outcome
+from pollin_actors.otp import ReplyFuture
+from pollin_actors.resources import Outcome, PushResult
 from pollin_actors.web.admin_api import schemas as s
 from pollin_actors.web.admin_api.cursors import read_position, write_cursor
 from pollin_actors.web.admin_api.schemas import array, object_of, ref
-from pollin_actors.web.admin_api.table import Call, Operation, Reply
+from pollin_actors.web.admin_api.table import Call, Operation, Reply, off_loop
 from pollin_actors.web.admin_api.views import (
     callback_of,
     callback_view,
@@ -39,8 +40,12 @@ async def page(call: Call) -> Reply:
 
 
 async def push(call: Call) -> Reply:
-    callback = callback_of(call.body)
-    result = await call.app.callbacks.push(call.endpoint_id, callback, timeout=call.timeout)
+    def begin() -> ReplyFuture[PushResult]:
+        # A value is made ready for the store by whoever pushes it, and may be a large one.
+        callback = callback_of(call.body)
+        return call.app.callbacks.push(call.endpoint_id, callback, timeout=call.timeout)
+
+    result = await (await off_loop(call, begin))
     status = 201 if result.outcome is Outcome.QUEUED else 200
     return Reply(lambda: push_view(result), status, weight([result.callback]))
 

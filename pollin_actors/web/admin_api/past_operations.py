@@ -6,12 +6,20 @@ import threading
 from typing import Any
 
 from pollin_actors.messages import HistoryPage, PastPage
+from pollin_actors.otp import ReplyFuture
 from pollin_actors.records import Kind, RecordPage
-from pollin_actors.resources import Callback
+from pollin_actors.resources import Callback, PushResult
 from pollin_actors.web.admin_api import schemas as s
 from pollin_actors.web.admin_api.cursors import read_position, write_cursor
 from pollin_actors.web.admin_api.schemas import array, object_of, ref
-from pollin_actors.web.admin_api.table import Call, ClientGone, Operation, Reply, until_gone
+from pollin_actors.web.admin_api.table import (
+    Call,
+    ClientGone,
+    Operation,
+    Reply,
+    off_loop,
+    until_gone,
+)
 from pollin_actors.web.admin_api.views import (
     callback_of,
     callbacks_reply,
@@ -82,18 +90,22 @@ async def cursor(call: Call) -> dict[str, Any]:
 
 async def move_cursor(call: Call) -> Reply:
     name, position = call.query["name"], call.body["position"]
-    pushes = [
-        callback_of(fields, f"body.pushes[{number}]")
-        for number, fields in enumerate(call.body["pushes"])
-    ]
-    results = await call.app.callbacks.move_cursor(
-        call.endpoint_id,
-        name,
-        position,
-        expect=call.body.get("expect"),
-        pushes=pushes,
-        timeout=call.timeout,
-    )
+
+    def begin() -> ReplyFuture[tuple[PushResult, ...]]:
+        pushes = [
+            callback_of(fields, f"body.pushes[{number}]")
+            for number, fields in enumerate(call.body["pushes"])
+        ]
+        return call.app.callbacks.move_cursor(
+            call.endpoint_id,
+            name,
+            position,
+            expect=call.body.get("expect"),
+            pushes=pushes,
+            timeout=call.timeout,
+        )
+
+    results = await (await off_loop(call, begin))
 
     def make() -> dict[str, Any]:
         pushed = [push_view(result) for result in results]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pollin_actors import Application
+from pollin_actors.backends import values
 from pollin_actors.settings import Settings
+from pollin_actors.web.admin_api import views
 from pollin_actors.web.admin_api.service import OPERATIONS
 from tests.web.admin_api.api import NDJSON, ROTATES, Api, Exchange, orders
 
@@ -38,6 +42,12 @@ MALFORMED = [
     b"{'id':'1'}",
     b'{"id":"1",}',
     b"\x00",
+]
+
+# As many names as go into the largest body that is read on the event loop, and many more.
+TWICE = [
+    b"{" + b",".join(b'"%x":1' % number for number in [*range(names), names - 1]) + b"}"
+    for names in (1_500, 25_000, 100_000)
 ]
 
 INVALID: list[tuple[Any, str]] = [
@@ -86,6 +96,44 @@ def test_what_is_no_json_to_all(memory: Application, raw: bytes) -> None:
     pushed = api.request("POST", "/callbacks", content=raw or b" ", headers=JSON)
     api.problem(pushed, 400, "malformed")
     assert memory.callbacks.count("orders").get() == 0
+
+
+@pytest.mark.parametrize("raw", TWICE, ids=len)
+def test_a_name_twice_among_very_many(memory: Application, raw: bytes) -> None:
+    """To find it takes time in proportion to the body: 250 KB once took eleven seconds."""
+    begun = time.process_time()
+    answer = Api(memory).request("POST", "/callbacks", content=raw, headers=JSON)
+    assert time.process_time() - begun < 3.0
+    assert "again" in Api(memory).problem(answer, 400, "malformed")["detail"]
+
+
+@pytest.mark.parametrize("path", ["/callbacks", "/cursor?name=n"])
+@pytest.mark.parametrize(("items", "on_loop"), [(10, True), (500_000, False)])
+def test_large_values_are_not_read_on_the_event_loop(
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str, items: int, on_loop: bool
+) -> None:
+    """Nor made ready for the store: others are answered meanwhile."""
+    threads: dict[str, set[int]] = {"untagged": set(), "tagged": set()}
+
+    def watched(name: str, function: Any) -> Any:
+        def call(value: Any, *depth: int) -> Any:
+            threads[name].add(threading.get_ident())
+            return function(value, *depth)
+
+        return call
+
+    monkeypatch.setattr(views, "untagged", watched("untagged", values.untagged))
+    monkeypatch.setattr(values, "tagged", watched("tagged", values.tagged))
+    pushed = {"value": [1] * items}
+    if path == "/callbacks":
+        answer = api.request("POST", path, json=pushed)
+        assert answer.status_code == 201
+    else:
+        answer = api.request("PUT", path, json={"position": 0, "pushes": [pushed]})
+        assert answer.status_code == 200
+    assert api.app.callbacks.count("orders").get() == 1
+    assert threads["untagged"]
+    assert (threading.get_ident() in threads["untagged"] | threads["tagged"]) is on_loop
 
 
 @pytest.mark.parametrize(("body", "field"), INVALID, ids=lambda value: ascii(value)[:30])
