@@ -7,6 +7,7 @@ import hmac
 import sys
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pollin_actors.endpoint import Endpoint
 from pollin_actors.errors import InvalidValue, MissingExtra
@@ -202,14 +203,44 @@ def test_the_secret_key_of_the_sender_does_not_belong_here() -> None:
         (PUBLIC_KEY[:-4],),
         (PUBLIC_KEY + "\n",),
         (PUBLIC_KEY,) * 9,
+        (PUBLIC_KEY,) * 5,
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_trust_lists_that_are_none(keys: object) -> None:
     """The error names the option, and shows no key."""
     with pytest.raises(InvalidValue, match="public_keys") as caught:
         StandardWebhooks(public_keys=keys)  # type: ignore[arg-type]
     assert PRIVATE_KEY not in str(caught.value)
+
+
+# The y of the points whose order divides 8: 1, 0, -1, and the two of order 8; and those of them
+# that have a second way to be written, which is larger than the field.
+_P = 2**255 - 19
+_EIGHTH = int.from_bytes(
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+)
+SMALL = [1, 0, _P - 1, _EIGHTH, _P - _EIGHTH, _P + 1, _P]
+
+
+@pytest.mark.parametrize("sign", [0, 1 << 255])
+@pytest.mark.parametrize("y", SMALL)
+def test_keys_for_which_anybody_can_sign_are_not_trusted(y: int, sign: int) -> None:
+    """The signature of 32 zero bytes and one more point fits all that there is, or much of it."""
+    key = "whpk_" + base64.b64encode((y | sign).to_bytes(32, "little")).decode()
+    with pytest.raises(InvalidValue, match="anybody can sign for it"):
+        StandardWebhooks((PUBLIC_KEY, key))
+
+
+def test_a_genuine_key_is_of_no_small_order() -> None:
+    """A thousand of them are taken, and a signature by the first verifies."""
+    for number in range(1000):
+        seed = number.to_bytes(32, "big")
+        public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+        scheme = StandardWebhooks(("whpk_" + base64.b64encode(public).decode(),))
+        if number == 0:
+            private = Secret("whsk_" + base64.b64encode(seed).decode())
+            accepted(scheme.verify(delivered(scheme, private), [], NOW))
 
 
 def test_a_private_key_of_a_wrong_length_signs_nothing() -> None:
