@@ -54,7 +54,8 @@ _ORDER = 2**252 + 27742317777372353535851937790883648493
 
 _ID, _TIME, _SIGNATURE = b"webhook-id", b"webhook-timestamp", b"webhook-signature"
 _OLD_ID, _OLD_TIME, _OLD_SIGNATURE = b"svix-id", b"svix-timestamp", b"svix-signature"
-_NAMES = (_ID, _TIME, _SIGNATURE, _OLD_ID, _OLD_TIME, _OLD_SIGNATURE)
+_NAMES = (_ID, _TIME, _SIGNATURE)
+_OLD_NAMES = (_OLD_ID, _OLD_TIME, _OLD_SIGNATURE)
 
 _REPEATED = repeated("webhook-id", "webhook-timestamp", "webhook-signature")
 _MISSING_ID = missing("webhook-id")
@@ -107,15 +108,14 @@ class StandardWebhooks(Scheme):
     def verify(
         self, delivery: Delivery, secrets: Sequence[Secret], now: float
     ) -> Verified | Refused:
-        headers = headers_of(delivery.headers, *_NAMES)
+        names = _NAMES
+        headers = headers_of(delivery.headers, *names)
+        if headers is not None and _SIGNATURE not in headers:
+            names = _OLD_NAMES
+            headers = headers_of(delivery.headers, *names)
         if headers is None:
             return _REPEATED
-        if _SIGNATURE in headers:
-            identifier, stamp = headers.get(_ID), headers.get(_TIME)
-            signatures = headers[_SIGNATURE]
-        else:
-            identifier, stamp = headers.get(_OLD_ID), headers.get(_OLD_TIME)
-            signatures = headers.get(_OLD_SIGNATURE, b"")
+        identifier, stamp, signatures = map(headers.get, names)
         if not signatures:
             return _MISSING_SIGNATURE
         if not identifier:

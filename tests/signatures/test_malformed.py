@@ -264,11 +264,12 @@ def test_a_reason_says_how_many_secrets_were_tried() -> None:
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
-        (b"bodySHA256=" + b"0" * 64, "not the one whose digest"),
-        (b"bodySHA256=", "not the one whose digest"),
-        (b"bodySHA256=\xff", "not the one whose digest"),
-        (b"bodySHA256=a&bodySHA256=a", "more than one bodySHA256"),
-        (b"", "no form"),
+        (b"foo=1&bar=2&bodySHA256=" + b"0" * 64, "not the one whose digest"),
+        (b"foo=1&bar=2&bodySHA256=", "the query is not that of Twilio.url"),
+        (b"foo=1&bar=2&bodySHA256=\xff", "the query is not that of Twilio.url"),
+        (b"bodySHA256=" + b"0" * 64, "the query is not that of Twilio.url"),
+        (b"", "the query is not that of Twilio.url"),
+        (b"foo=1&bar=2", "no form"),
     ],
 )
 def test_bodies_of_twilio_that_are_no_forms(query: bytes, reason: str) -> None:

@@ -6,9 +6,11 @@ import base64
 import hashlib
 import hmac
 import json
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 
+from pollin_actors.errors import InvalidValue
 from pollin_actors.secret import Secret
 from pollin_actors.signatures import (
     Delivery,
@@ -312,6 +314,56 @@ def test_twilio_signs_no_form_of_many_thousand_fields() -> None:
     scheme = Twilio("https://a.example/hook")
     came = delivered(scheme, b"a=1")._replace(body=b"&".join([b"a=1"] * 1001))
     assert "no form" in refused(scheme.verify(came, [SECRET], NOW))
+
+
+@pytest.mark.parametrize("entered", [b"", b"tenant=1"])
+def test_no_field_of_a_form_becomes_the_query_of_another_body(entered: bytes) -> None:
+    """Who writes a message chooses what a field says; the signature of its form is for no query
+    that has the digest of a body of his own in it."""
+    url = "https://a.example/hook" + ("?" + entered.decode() if entered else "")
+    scheme, evil = Twilio(url), b'{"pay": "attacker"}'
+    for before, after in ((b"x", b"&y="), (b"", b"&y="), (b"", b"")):
+        chosen = before + b"&bodySHA256=" + hashlib.sha256(evil).hexdigest().encode() + after
+        for fields in ({"Body": chosen, "MessageSid": "SM1"}, {"Body": chosen}, {chosen: b""}):
+            form = urlencode(fields).encode()
+            try:
+                headers = scheme.sign(form, SECRET, NOW, query=entered)
+            except InvalidValue:
+                continue  # it is the signature of such a query, and so is that of no form
+            moved = b"".join(name + value for name, value in sorted(parse_qsl(form, True)))
+            came = Delivery([(n.encode(), v.encode()) for n, v in headers], form, entered)
+            verify(scheme, came)
+            for query in (entered + moved, moved, entered + b"&" + moved, moved.lstrip(b"x&")):
+                changed = came._replace(body=evil, query=query)
+                refused(scheme.verify(changed, [SECRET], NOW))
+
+
+def test_the_signature_of_another_body_fits_no_form() -> None:
+    """Nor the other way: what is appended to the query can be no field."""
+    scheme, body = Twilio("https://a.example/hook?a=1"), b"{}"
+    digest = hashlib.sha256(body).hexdigest().encode()
+    query = b"a=1&bodySHA256=" + digest
+    headers = scheme.sign(body, SECRET, NOW, query=query)
+    came = Delivery([(n.encode(), v.encode()) for n, v in headers], body, query)
+    verify(scheme, came)
+    for form in (b"%26bodySHA256%3D=" + digest, b"%26bodySHA256%3D" + digest + b"="):
+        changed = came._replace(body=form, query=b"a=1")
+        assert "no form" in refused(scheme.verify(changed, [SECRET], NOW))
+
+
+@pytest.mark.parametrize(
+    "query", [b"a=1&b=%3d", b"b=%3D&a=1", b"a=1", b"a=1&b=%3D&", b"?a=1&b=%3D", b"a=1&b==", b""]
+)
+def test_the_query_is_the_one_that_was_entered_byte_for_byte(query: bytes) -> None:
+    """Twilio signs it as it is written; so it is not decoded before it is compared."""
+    scheme, form = Twilio("https://a.example/hook?a=1&b=%3D"), b"a=1"
+    headers = scheme.sign(form, SECRET, NOW, query=b"a=1&b=%3D")
+    came = Delivery([(n.encode(), v.encode()) for n, v in headers], form, b"a=1&b=%3D")
+    verify(scheme, came)
+    other = scheme.verify(came._replace(query=query), [SECRET], NOW)
+    assert "the query is not that of Twilio.url" in refused(other)
+    with pytest.raises(InvalidValue, match="query"):
+        scheme.sign(form, SECRET, NOW, query=query)
 
 
 @pytest.mark.parametrize("port", ["", ":443", ":8443"])
