@@ -327,6 +327,9 @@ class TestRefusals:
             {"value": {"$": ["tuple", 5]}},
             {"value": {"$": ["bytes", "?"]}},
             {"value": {"$": ["set", []]}},
+            {"value": {"$": ["float", 10**399]}},
+            {"created_at": 1 << 63},
+            {"not_before": 10**399},
             {"value": {"$": ["dict", [[[], 1]]]}},
             {"endpoint": []},
         ],
@@ -340,6 +343,33 @@ class TestRefusals:
         told = [str(caught.value), *getattr(caught.value, "__notes__", [])]
         assert any("line 2 of the dump" in text for text in told)
         assert contents(app) == {"orders": [], "other": []}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"ttl": 10**399},
+            {"created_at": 10**399},
+            {"dedup_for": 10**399},
+            {"keep_for": 10**399},
+            {"capacity": 10**399},
+            {"capacity_bytes": 10**399},
+            {"created_at": 1 << 63},
+            {"dedup_for": float("nan")},
+            {"keep_for": float("inf")},
+            {"intake": {"rate": 10**399}},
+            {"intake": {"burst": 10**399}},
+            {"intake": {"content_types": ["a/" + "b" * 199]}},
+            {"secret": "s" * 8, "old_secrets": [["t" * 8, 10**399]]},
+            {"phases": ["a", "b", "a"]},
+            {"consumes": [["in"]]},
+        ],
+        ids=lambda change: ascii(change)[:30],
+    )
+    def test_of_endpoints_create_none(self, empty: Application, change: Any) -> None:
+        """Also where a number is so large that no float can be made of it."""
+        with pytest.raises(InvalidValue):
+            load(empty, [HEADER, json.dumps({"endpoint": {**FIELDS, **change}})])
+        assert empty.endpoints.index().get() == []
 
     @pytest.mark.parametrize(
         ("change", "error"),

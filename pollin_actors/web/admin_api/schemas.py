@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pollin_actors.intake import MAX_ORDER_BY, MAX_RATE, Verify
+from pollin_actors.intake import MAX_CONTENT_TYPE, MAX_ORDER_BY, MAX_RATE, Verify
 from pollin_actors.records import Kind
 from pollin_actors.resources import (
     DEFAULT_DEDUP_FOR_S,
@@ -126,7 +126,12 @@ _INTAKE: dict[str, Schema] = {
     "verify": {"type": "string", "enum": [verify.value for verify in Verify]},
     "enabled": BOOLEAN,
     "content_types": array(
-        {"type": "string", "minLength": 3, "maxLength": 200, "pattern": "^[!-~]+/[!-~]+$"},
+        {
+            "type": "string",
+            "minLength": 3,
+            "maxLength": MAX_CONTENT_TYPE,
+            "pattern": "^[!-~]+/[!-~]+$",
+        },
         maxItems=100,
     ),
     "rate": {

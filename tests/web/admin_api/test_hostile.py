@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pollin_actors import Application
@@ -82,6 +82,11 @@ INVALID: list[tuple[Any, str]] = [
     ({"value": {"$": ["bytes", "?"]}}, "body.value"),
     ({"value": {"$": ["dict", [[[], 1]]]}}, "body.value"),
     ({"value": {"$": ["float", {}]}}, "body.value"),
+    ({"value": {"$": ["float", 10**399]}}, "body.value"),
+    ({"value": {"$": ["float", "1_0"]}}, "body.value"),
+    ({"value": {"$": ["float", True]}}, "body.value"),
+    ({"value": {"$": ["tuple", "ab"]}}, "body.value"),
+    ({"value": [{"$": {"float": 1, "nan": 2}}]}, "body.value"),
     ({"value": {"$": ["tuple", 1]}}, "body.value"),
     ({"value": {"$": ["other", 1]}}, "body.value"),
 ]
@@ -145,6 +150,11 @@ def test_wrong_values_are_named(memory: Application, body: Any, field: str) -> N
     assert problem["field"] == field
     assert problem["expected"]
     assert problem["got"]
+    assert memory.callbacks.count("orders").get() == 0
+    moved = {"position": 0, "pushes": [{}, body]}
+    answer = api.request("PUT", "/cursor?name=n", content=json.dumps(moved), headers=JSON)
+    problem = api.problem(answer, 422, "invalid-value")
+    assert problem["field"] == field.replace("body", "body.pushes[1]", 1)
     assert memory.callbacks.count("orders").get() == 0
 
 
@@ -259,9 +269,19 @@ def test_who_leaves_in_the_middle(memory: Application) -> None:
     assert memory.callbacks.count("orders").get() == 0
 
 
+MARKS = ["float", "text", "bytes", "tuple", "dict", "other"]
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([10**399, "nan", "YQ=="]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5), inner)
+        | st.tuples(st.sampled_from(MARKS), inner).map(lambda mark: {"$": list(mark)})
+    ),
     max_leaves=8,
 )
 NAMES = sorted({name for op in OPERATIONS for name in (op.body or {}).get("properties", ())})
@@ -287,6 +307,26 @@ def test_whatever_is_in_a_body(shared: Api, operation: Any, body: Any, text: str
     raw = json.dumps(body, ensure_ascii=True)
     answer = shared.request(operation.method, f"/{path}", content=raw, params=query, headers=JSON)
     assert answer.status_code in {*operation.replies, 400, 404, 409, 413, 422, 503}, answer.text
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(value=JSON_VALUES)
+@example(value={"$": ["float", 10**399]})
+def test_whatever_is_a_value(shared: Api, value: Any) -> None:
+    """In a push, in a push with a cursor, in a dump: it is taken or refused, never 500."""
+    raw = json.dumps({"value": value})
+    if "NaN" in raw or "Infinity" in raw:
+        return
+    pushed = shared.request("POST", "/callbacks", content=raw, headers=JSON)
+    moved = f'{{"position":0,"pushes":[{raw}]}}'
+    cursor = shared.request("PUT", "/cursor?name=n", content=moved, headers=JSON)
+    fields = {"endpoint": "orders", "id": "1", "phase": "", "created_at": 1, "value": value}
+    lines = HEADER + json.dumps({"callback": fields}).encode() + b"\n"
+    end = b'{"end":{"endpoints":0,"callbacks":1}}'
+    loaded = shared.request("POST", "//load", content=lines + end, headers=NDJSON)
+    statuses = (pushed.status_code, cursor.status_code, loaded.status_code)
+    # One that is nested too deeply, or has half a surrogate pair, is no JSON to all.
+    assert statuses in {(201, 200, 200), (422, 422, 422), (400, 400, 200), (400, 400, 422)}
 
 
 HEADER = b'{"pollin":"dump","version":1}\n'
