@@ -48,6 +48,10 @@ VERSION = 1
 IN_FLIGHT = 256
 IN_FLIGHT_SIZE = 8 * 1024 * 1024
 
+# A phase that an endpoint has while what it would not take is loaded into it: that it is not what
+# it ought to be is seen also after a load was killed, by the next.
+LOADING = "(being loaded)"
+
 # Fields of few callbacks: written where there is something to write.
 _RARE = ("parent", "root", "origin", "ordering_key", "not_before", "fence")
 # So many parents are remembered as being there.
@@ -127,6 +131,10 @@ def load(
     was added before an error is not added again while its id is remembered. What failed then
     comes behind what followed it, if that was on its way already.
 
+    All that was queued is taken, also what is beyond the capacity that an endpoint has come to
+    have, or in a phase that it has no more: meanwhile it has no capacity, and a phase more that
+    says so. Where a load was killed, it stays so until the same dump is loaded again.
+
     Arguments:
         app: a running application.
         lines: for example a file that is open for reading.
@@ -140,7 +148,9 @@ def load(
     try:
         for number, line in enumerate(lines, 1):
             loading.take(number, line)
-        return loading.finish()
+        loaded = loading.finish()
+        loading.restore_endpoints()
+        return loaded
     except Exception as error:
         # An earlier line may have failed too, and nothing is to be under way any more.
         earlier = loading.abandon()
@@ -148,7 +158,7 @@ def load(
             raise earlier from error
         raise
     finally:
-        loading.restore_endpoints()
+        loading.restore_endpoints(failed=True)
 
 
 class _Loading:
@@ -157,9 +167,10 @@ class _Loading:
         self._timeout = timeout
         self._under_way: deque[tuple[int, int, ReplyFuture[PushResult]]] = deque()
         self._size = 0
-        # Endpoints made here, and those of them that are another for now: as they are for now.
-        self._made: dict[str, Endpoint] = {}
-        self._changed: dict[str, Endpoint] = {}
+        # Endpoints that are those of the dump, as it has them; and what phases those of them have
+        # that are another for now.
+        self._ours: dict[str, Endpoint] = {}
+        self._loosened: dict[str, set[str]] = {}
         self._parents: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._begun = self._ended = False
         self._endpoints = self._created = self._callbacks = self._queued = 0
@@ -216,11 +227,22 @@ class _Loading:
                 first = first or error
         return first
 
-    def restore_endpoints(self) -> None:
-        """Give endpoints the phases and the capacity of the dump, whatever is in them."""
-        for endpoint_id in self._changed:
-            with suppress(PollinError, OtpError):  # what failed before is what matters
-                self._app.endpoints.update(self._made[endpoint_id], timeout=self._timeout).get()
+    def restore_endpoints(self, failed: bool = False) -> None:
+        """Give endpoints the phases and the capacity of the dump, whatever is in them.
+
+        Arguments:
+            failed: whether what fails here is no matter any more, after what has failed before.
+        """
+        for endpoint_id in list(self._loosened):
+            with suppress(EndpointNotFound, *((PollinError, OtpError) if failed else ())):
+                wanted = self._ours[endpoint_id]
+                self._change(
+                    endpoint_id,
+                    phases=wanted.phases,
+                    capacity=wanted.capacity,
+                    capacity_bytes=wanted.capacity_bytes,
+                )
+                del self._loosened[endpoint_id]
 
     def finish(self) -> Loaded:
         self.settle()
@@ -231,48 +253,58 @@ class _Loading:
 
     def _endpoint(self, fields: dict[str, Any]) -> None:
         self._endpoints += 1
-        if self._app.endpoints.find(fields["id"], timeout=self._timeout).get() is not None:
-            return
-        secret = fields.get("secret")
-        intake = Intake.from_fields(fields.get("intake", {}))
-        endpoint = Endpoint(
-            id=fields["id"],
-            secret=intake.scheme.generate_secret() if secret is None else Secret(secret),
-            phases=fields["phases"],
-            ttl=fields["ttl"],
-            created_at=fields["created_at"],
-            dedup_for=fields["dedup_for"],
-            # Dumps of earlier versions have none of these.
-            keep_for=fields.get("keep_for", DEFAULT_KEEP_FOR_S),
-            consumes=fields.get("consumes", ()),
-            capacity=fields.get("capacity"),
-            capacity_bytes=fields.get("capacity_bytes"),
-            intake=intake,
-            old_secrets=tuple(
-                [OldSecret(Secret(old), until) for old, until in fields.get("old_secrets", ())]
-            ),
-        )
-        # What was queued is taken, also if it was more than the capacity has come to be.
-        roomy = endpoint.replace(capacity=None, capacity_bytes=None)
+        found = self._app.endpoints.find(fields["id"], timeout=self._timeout).get()
+        if found is None:
+            self._create(_endpoint(fields))
+        elif found.created_at == fields["created_at"]:
+            self._take_over(found, _endpoint(fields))
+
+    def _create(self, endpoint: Endpoint) -> None:
+        tight = endpoint.capacity is not None or endpoint.capacity_bytes is not None
+        made = _loosened(endpoint) if tight else endpoint
         try:
-            self._app.endpoints.create(roomy, timeout=self._timeout).get()
+            self._app.endpoints.create(made, timeout=self._timeout).get()
         except EndpointExists:
             return  # somebody else was quicker
-        if roomy != endpoint:
-            self._changed[endpoint.id] = roomy
-        self._made[endpoint.id] = endpoint
+        if tight:
+            self._loosened[endpoint.id] = set(made.phases)
+        self._ours[endpoint.id] = endpoint
         self._created += 1
+
+    def _take_over(self, found: Endpoint, endpoint: Endpoint) -> None:
+        """An earlier load of this dump may have made the endpoint, and not come to its end."""
+        same = (found.phases, found.capacity, found.capacity_bytes) == (
+            endpoint.phases,
+            endpoint.capacity,
+            endpoint.capacity_bytes,
+        )
+        if LOADING in found.phases:
+            self._loosened[found.id] = set(found.phases)
+        elif not same:
+            return  # it was changed since
+        self._ours[found.id] = endpoint
+        if same and (found.capacity, found.capacity_bytes) != (None, None):
+            self._loosen(found.id)
+
+    def _loosen(self, endpoint_id: str, *phases: str) -> None:
+        loose = self._change(endpoint_id, *phases)
+        self._loosened[endpoint_id] = set(loose.phases)
+
+    def _change(self, endpoint_id: str, *phases: str, **changes: Any) -> Endpoint:
+        """Change an endpoint as it is now: its secret may have been rotated meanwhile. Without
+        changes it is loosened, and gets these phases too."""
+        endpoints, timeout = self._app.endpoints, self._timeout
+        found = _find(self._app, endpoint_id, timeout)
+        changed = found.replace(**changes) if changes else _loosened(found, *phases)
+        return endpoints.update(changed, timeout=timeout).get()
 
     def _allow(self, endpoint_id: str, phase: str) -> None:
         """Callbacks may be in a phase that their endpoint has no more; nobody can push them."""
-        made = self._made.get(endpoint_id)
-        if made is None or not phase or phase in made.phases:
+        ours = self._ours.get(endpoint_id)
+        if ours is None or not phase or phase in ours.phases:
             return
-        present = self._changed.get(endpoint_id, made)
-        if phase not in present.phases:
-            changed = present.replace(phases=(*present.phases, phase))
-            self._changed[endpoint_id] = changed
-            self._app.endpoints.update(changed, timeout=self._timeout).get()
+        if phase not in self._loosened.get(endpoint_id, ()):
+            self._loosen(endpoint_id, phase)
 
     def _callback(self, number: int, size: int, fields: dict[str, Any]) -> None:
         callback = _callback(fields)
@@ -320,6 +352,38 @@ class _Loading:
                 "the dump", "the end to count what was there", json.dumps(found), hint
             )
         self._ended = True
+
+
+def _endpoint(fields: dict[str, Any]) -> Endpoint:
+    secret = fields.get("secret")
+    intake = Intake.from_fields(fields.get("intake", {}))
+    phases = fields["phases"]
+    if isinstance(phases, list):
+        # It may be of an inbox where a load has not come to its end.
+        phases = [phase for phase in phases if phase != LOADING]
+    return Endpoint(
+        id=fields["id"],
+        secret=intake.scheme.generate_secret() if secret is None else Secret(secret),
+        phases=phases,
+        ttl=fields["ttl"],
+        created_at=fields["created_at"],
+        dedup_for=fields["dedup_for"],
+        # Dumps of earlier versions have none of these.
+        keep_for=fields.get("keep_for", DEFAULT_KEEP_FOR_S),
+        consumes=fields.get("consumes", ()),
+        capacity=fields.get("capacity"),
+        capacity_bytes=fields.get("capacity_bytes"),
+        intake=intake,
+        old_secrets=tuple(
+            [OldSecret(Secret(old), until) for old, until in fields.get("old_secrets", ())]
+        ),
+    )
+
+
+def _loosened(endpoint: Endpoint, *phases: str) -> Endpoint:
+    """One that takes what was queued, and that says so."""
+    more = dict.fromkeys((*endpoint.phases, *phases, LOADING))
+    return endpoint.replace(phases=tuple(more), capacity=None, capacity_bytes=None)
 
 
 def _names(fields: dict[str, Any]) -> str:
