@@ -27,6 +27,7 @@ from pollin_actors.errors import (
     InvalidValue,
     PollinError,
 )
+from pollin_actors.masking import Secrets, without_secrets
 from pollin_actors.otp import OtpError, ReplyFuture
 from pollin_actors.resources import (
     DEFAULT_KEEP_FOR_S,
@@ -89,7 +90,9 @@ def dump(
         app: a running application.
         endpoint_ids: whose callbacks; None: those of all endpoints.
         secrets: whether the endpoints' secrets are in it. Without them an endpoint that the
-            other inbox does not have gets a new one there.
+            other inbox does not have gets a new one there, and a header of a request that shows
+            one of them has ``**********`` as its value. Everything else is as it came, other
+            credentials too: keep a dump accordingly.
         timeout: seconds for each page that is read.
 
     Raises:
@@ -103,14 +106,19 @@ def dump(
         endpoints = app.endpoints.index(timeout=timeout).get()
     else:
         endpoints = [_find(app, id, timeout) for id in dict.fromkeys(endpoint_ids)]
+    # A request may also show the secret of another endpoint, from which it has come here.
+    others = None
+    if not secrets:
+        others = Secrets(_secrets(app.endpoints.index(timeout=timeout).get()))
     yield _line(_HEADER)
     for endpoint in endpoints:
         yield _line({"endpoint": _endpoint_fields(endpoint, secrets)})
     callbacks = 0
     for endpoint in endpoints:
+        hidden = None if secrets else Secrets(_secrets([endpoint]), others)
         try:
             for callback in app.callbacks.dump(endpoint.id, timeout=timeout):
-                yield _callback_line(endpoint.id, callback)
+                yield _callback_line(endpoint.id, callback, hidden)
                 callbacks += 1
         except EndpointNotFound:
             if endpoint_ids is not None:
@@ -421,9 +429,18 @@ def _endpoint_fields(endpoint: Endpoint, secrets: bool) -> dict[str, Any]:
     return fields
 
 
-def _callback_line(endpoint_id: str, callback: Callback) -> bytes:
+def _secrets(endpoints: Iterable[Endpoint]) -> list[Secret]:
+    return [
+        secret
+        for endpoint in endpoints
+        for secret in (endpoint.secret, *[old.secret for old in endpoint.old_secrets])
+    ]
+
+
+def _callback_line(endpoint_id: str, callback: Callback, hidden: Secrets | None) -> bytes:
     try:
-        return _line({"callback": {"endpoint": endpoint_id, **_callback_fields(callback)}})
+        fields = _callback_fields(callback, hidden)
+        return _line({"callback": {"endpoint": endpoint_id, **fields}})
     except ValueError as error:
         where = f"callback {callback.id!r} of endpoint {endpoint_id!r}"
         if not isinstance(error, InvalidValue):
@@ -432,7 +449,7 @@ def _callback_line(endpoint_id: str, callback: Callback) -> bytes:
         raise error from None
 
 
-def _callback_fields(callback: Callback) -> dict[str, Any]:
+def _callback_fields(callback: Callback, hidden: Secrets | None) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "id": callback.id,
         "phase": callback.phase,
@@ -448,8 +465,11 @@ def _callback_fields(callback: Callback) -> dict[str, Any]:
         body = {"body": request.body.decode()}
     except UnicodeDecodeError:
         body = {"body_base64": b64encode(request.body).decode("ascii")}
-    plain = all(is_plain(text) for pair in request.headers for text in pair)
-    headers = request.headers if plain else tagged(request.headers)
+    headers: Any = request.headers
+    if hidden is not None:
+        headers = tuple([(name, without_secrets(name, text, hidden)) for name, text in headers])
+    plain = all(is_plain(text) for pair in headers for text in pair)
+    headers = headers if plain else tagged(headers)
     return {**fields, "headers": headers, **body}
 
 

@@ -45,6 +45,7 @@ RANKS = {
     "endpoint": 4,
     "intake": 3,
     "signatures": 2,
+    "masking": 2,
     "checking": 1,
     "request": 1,
     "secret": 1,

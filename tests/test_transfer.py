@@ -392,6 +392,23 @@ class TestSecrets:
         assert found.old_secrets == ()
         assert len(found.secret.reveal()) > 20
 
+    def test_in_headers_are_left_out_too(self, app: Application, empty: Application) -> None:
+        """Unless they are asked for; everything else is moved as it came, other credentials too.
+        One that another endpoint has counts as well: requests are replayed from one to another."""
+        app.endpoints.rotate("orders", secret="open-barley").get()
+        secret = OTHER.secret.reveal()
+        shown = [("X-Thing", f"Bearer {it}") for it in ("open-sesame", "open-barley", secret)]
+        kept = [("Authorization", "Basic a"), ("X-Thing", "open-sesame?"), ("x", "a\ud800")]
+        query = (":query", "token=open-barley&token=a")
+        app.callbacks.push("orders", Callback.new(Request([*shown, *kept, query]), id="1")).get()
+        load(empty, dump(app))
+        [found] = contents(empty)["orders"]
+        hidden = [("X-Thing", "**********")] * 3
+        assert found.request.headers == (*hidden, *kept, (":query", "token=**********&token=a"))
+        with Application() as third:
+            load(third, dump(app, secrets=True))
+            assert contents(third) == contents(app)
+
     @pytest.mark.parametrize(
         "line",
         [
