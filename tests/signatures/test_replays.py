@@ -10,7 +10,9 @@ from urllib.parse import parse_qsl, urlencode
 
 import pytest
 
+from pollin_actors import Application, Callback, Endpoint, Request
 from pollin_actors.errors import InvalidValue
+from pollin_actors.resources import Intake, Outcome
 from pollin_actors.secret import Secret
 from pollin_actors.signatures import (
     Delivery,
@@ -62,12 +64,6 @@ UNSIGNED_IDS = [
         b"i-twilio-idempotency-token",
         FORM,
         digest(b"https://a.example/hookBodyhelloSid1"),
-    ),
-    (
-        Hmac(id_header="X-Id", signed="{timestamp}.{body}", timestamp_header="X-Time"),
-        b"x-id",
-        b"{}",
-        digest(b"{}"),
     ),
 ]
 unsigned_ids = pytest.mark.parametrize(
@@ -235,6 +231,79 @@ def test_who_shows_the_secret_may_send_as_often_as_he_likes(scheme: Scheme) -> N
     outcome = verify(scheme, delivered(scheme, b"{}"))
     shown = b"x-token" if isinstance(scheme, SharedSecret) and scheme.header else b"x-pollin-secret"
     assert outcome == Verified(None, None, SECRET, (shown,))
+
+
+TIMED = Hmac(id_header="X-Id", signed="{timestamp}.{body}", timestamp_header="X-Time")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [b"another", None, b"", b"\xff", b"x" * 5000, b"a\0b", b"x" * 436, "é".encode(), b":", b" "],
+)
+def test_where_a_time_is_signed_the_fence_is_of_both(other: bytes | None) -> None:
+    """Sent again with another id, an unusable one or none, it is known by what is signed."""
+    genuine = delivered(TIMED, b"{}", "one")
+    fence = digest(b"%d.{}" % NOW)
+    first, again = verify(TIMED, genuine), verify(TIMED, with_header(genuine, b"x-id", other))
+    assert (first.key, first.fence) == (f"one:{digest(b'{}')}", fence)
+    assert again.fence == fence
+    assert again.key is not None
+    assert again.key.endswith((digest(b"{}"), fence))
+    assert len(again.key) <= 500
+
+
+@pytest.mark.parametrize("id", ["two", ""])
+def test_events_with_the_same_body_are_two_where_their_times_are_signed(id: str) -> None:
+    """They have neither key nor fence in common, also where they have no id."""
+    first = verify(TIMED, delivered(TIMED, b"{}", id and "one"))
+    second = verify(TIMED, delivered(TIMED, b"{}", id, NOW + 1))
+    assert first.key != second.key
+    assert first.fence != second.fence
+
+
+def test_a_retry_with_another_time_is_known_by_its_id() -> None:
+    """The key is the same; with another body it is another one."""
+    first, again, other = (
+        verify(TIMED, delivered(TIMED, body, "one", at)).key
+        for body, at in ((b"{}", NOW), (b"{}", NOW + 60), (b"[]", NOW + 60))
+    )
+    assert first == again
+    assert first != other
+
+
+def test_events_with_the_same_body_are_both_stored() -> None:
+    """And neither a retry nor a replay is."""
+    endpoint = Endpoint.new(id="a", secret=SECRET, intake=Intake(TIMED))
+    with Application(endpoints=[endpoint]) as app:
+
+        def push(id: str | None, now: float, sent: str | None = None) -> Outcome:
+            came = delivered(TIMED, b"{}", id, now)
+            came = came if sent is None else with_header(came, b"x-id", sent.encode())
+            known = verify(TIMED, came)
+            made = Callback.new(Request(came.headers, came.body), id=known.key, fence=known.fence)
+            return app.callbacks.push("a", made).get().outcome
+
+        assert push("one", NOW) is Outcome.QUEUED
+        assert push("two", NOW + 1) is Outcome.QUEUED
+        assert push("two", NOW + 60) is Outcome.DUPLICATE
+        assert push("one", NOW, "three") is Outcome.DUPLICATE
+        assert push("one", NOW, "") is Outcome.DUPLICATE
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "padding"), [("sha1", "="), ("sha256", "="), ("sha512", "==")]
+)
+@pytest.mark.parametrize("prefix", ["", "v1="])
+def test_base64url_is_padded_exactly_or_not_at_all(
+    algorithm: str, padding: str, prefix: str
+) -> None:
+    """Any other number of signs is another text: one signature has two notations at most."""
+    scheme = Hmac(algorithm=algorithm, encoding="base64url", prefix=prefix)
+    [(name, value)] = scheme.sign(b"{}", SECRET, NOW)
+    for end in ("", "=", "==", "===", "=" * 50, " ", "\n"):
+        came = Delivery([(name.encode(), (value + end).encode())], b"{}")
+        outcome = scheme.verify(came, [SECRET], NOW)
+        assert isinstance(outcome, Verified) == (end in ("", padding)), end
 
 
 # One signature fits no second reading of the request.
