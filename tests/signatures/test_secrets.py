@@ -269,14 +269,23 @@ def test_without_the_package_a_trust_list_cannot_be_configured(
     StandardWebhooks().generate_secret()
 
 
-@pytest.mark.parametrize(
-    "scheme", [it for it in SCHEMES if not isinstance(it, SharedSecret)], ids=lambda it: it.name
-)
+@each
 @pytest.mark.parametrize("text", [" s", "s\n", "\ts", "s\r\n"])
 def test_a_secret_that_was_read_with_its_line_is_refused(scheme: Scheme, text: str) -> None:
     """Else nothing would ever verify, and nobody would know why."""
     with pytest.raises(InvalidValue, match="secret"):
         scheme.check_secret(Secret(text))
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\0b", "a\x7fb", "a\u2028b", "a\r\nX-Other: b"])
+def test_a_secret_that_no_header_can_show_is_refused(text: str) -> None:
+    """Other characters can be shown, in UTF-8."""
+    for scheme in (SharedSecret(), SharedSecret("X-Token")):
+        with pytest.raises(InvalidValue, match="secret: expected printable"):
+            scheme.check_secret(Secret(text))
+        for sound in ("a b", "a\tb", "gr\u00f6\u00dfe", "\u20ac"):
+            scheme.check_secret(Secret(sound))
+            accepted(scheme.verify(delivered(scheme, Secret(sound)), [Secret(sound)], NOW))
 
 
 def test_an_endpoint_is_refused_whose_secret_cannot_verify() -> None:

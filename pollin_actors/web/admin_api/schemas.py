@@ -105,7 +105,8 @@ NEXT = nullable({"type": "string", "description": "cursor of the next page; null
 NOTE = text(MAX_NOTE, 0, default="")
 LEASE = _seconds(30.0, minimum=0.001, description="seconds for which the claim holds")
 KINDS: Schema = {"type": "string", "enum": [kind.value for kind in Kind]}
-SECRET = text(1_000, writeOnly=True, description="only ever written; never shown again")
+MIN_SECRET = 8
+SECRET = text(1_000, MIN_SECRET, writeOnly=True, description="only ever written; never shown again")
 NAME = text(200)
 
 FINGERPRINT: Schema = {

@@ -158,6 +158,24 @@ def test_wrong_values_are_named(memory: Application, body: Any, field: str) -> N
     assert memory.callbacks.count("orders").get() == 0
 
 
+@pytest.mark.parametrize("secret", ["", "x", "1234567", "12345678\n", " 12345678", "1234\x005678"])
+def test_secrets_that_are_none(memory: Application, secret: str) -> None:
+    """One that is short could be guessed, and one that no header can show would refuse all. The
+    answer shows none, and the present one goes on being valid."""
+    api, before = Api(memory), memory.endpoints.index().get()
+    for method, path, more in (
+        ("POST", "//endpoints", {"id": "new"}),
+        ("PATCH", "", {}),
+        ("PUT", "", {"phases": ["received"]}),
+        ("POST", "/rotate", {}),
+    ):
+        answer = api.request(method, path, json={**more, "secret": secret})
+        problem = api.problem(answer, 422, "invalid-value")
+        assert "secret" in problem["field"]
+        assert secret.strip() in ("", "x") or secret.strip() not in answer.text
+    assert memory.endpoints.index().get() == before
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
