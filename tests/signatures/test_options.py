@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from pollin_actors.errors import InvalidValue
 from pollin_actors.intake import Intake
 from pollin_actors.secret import Secret
 from pollin_actors.signatures import (
+    SCHEME_PATTERN,
     Delivery,
     GitHub,
     Hmac,
@@ -88,6 +90,7 @@ def test_a_scheme_is_read_back_from_its_text(scheme: Scheme) -> None:
     """Equal, with all its options, out of one printable line; also by way of an Intake."""
     text = scheme.text()
     assert parse_scheme(text) == scheme
+    assert re.search(SCHEME_PATTERN, text)
     assert text.isprintable()
     assert parse_scheme(text).text() == text
     assert Intake.from_fields(Intake(scheme=scheme).as_fields()).scheme == scheme
@@ -131,6 +134,15 @@ def test_what_is_signed_verifies(scheme: Scheme, body: bytes, now: float, named:
 def test_texts_of_schemes(text: str, scheme: Scheme) -> None:
     """As they are written by hand."""
     assert parse_scheme(text) == scheme
+    assert re.search(SCHEME_PATTERN, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "gitlab", "github?a=1", "slack?tolerance=x", "twilio", "twilio?", "none?", "Slack"]
+)
+def test_the_pattern_tells_what_there_is(text: str) -> None:
+    """Names, their options, and numbers: what it does not match is no scheme."""
+    assert not re.search(SCHEME_PATTERN, text)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from pollin_actors.resources import (
     MAX_TTL_MS,
     Outcome,
 )
+from pollin_actors.signatures import SCHEME_PATTERN
 from pollin_actors.web.admin_api.validation import Schema
 
 __all__ = ["COMPONENTS", "array", "nullable", "object_of", "ref"]
@@ -122,6 +123,7 @@ _INTAKE: dict[str, Schema] = {
         "type": "string",
         "minLength": 1,
         "maxLength": 4_000,
+        "pattern": SCHEME_PATTERN,
         "description": "how requests are signed: a scheme's text, such as `github`",
     },
     "verify": {"type": "string", "enum": [verify.value for verify in Verify]},
