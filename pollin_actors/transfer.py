@@ -15,18 +15,17 @@ import json
 from base64 import b64decode, b64encode
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pollin_actors.application import Application
 from pollin_actors.backends.values import is_plain, tagged, untagged
 from pollin_actors.errors import (
     CallbackNotFound,
-    EndpointExists,
     EndpointNotFound,
     InvalidValue,
     PollinError,
 )
+from pollin_actors.loosened import LOADING, Loosened
 from pollin_actors.masking import Secrets, without_secrets
 from pollin_actors.otp import OtpError, ReplyFuture
 from pollin_actors.resources import (
@@ -48,10 +47,6 @@ VERSION = 1
 # At most so many callbacks, and so many characters of lines, are under way.
 IN_FLIGHT = 256
 IN_FLIGHT_SIZE = 8 * 1024 * 1024
-
-# A phase that an endpoint has while what it would not take is loaded into it: that it is not what
-# it ought to be is seen also after a load was killed, by the next.
-LOADING = "(being loaded)"
 
 # Fields of few callbacks: written where there is something to write.
 _RARE = ("parent", "root", "origin", "ordering_key", "not_before", "fence")
@@ -175,10 +170,7 @@ class _Loading:
         self._timeout = timeout
         self._under_way: deque[tuple[int, int, ReplyFuture[PushResult]]] = deque()
         self._size = 0
-        # Endpoints that are those of the dump, as it has them; and what phases those of them have
-        # that are another for now.
-        self._ours: dict[str, Endpoint] = {}
-        self._loosened: dict[str, set[str]] = {}
+        self._loosened = Loosened(app.endpoints, timeout)
         self._parents: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._begun = self._ended = False
         self._endpoints = self._created = self._callbacks = self._queued = 0
@@ -236,21 +228,7 @@ class _Loading:
         return first
 
     def restore_endpoints(self, failed: bool = False) -> None:
-        """Give endpoints the phases and the capacity of the dump, whatever is in them.
-
-        Arguments:
-            failed: whether what fails here is no matter any more, after what has failed before.
-        """
-        for endpoint_id in list(self._loosened):
-            with suppress(EndpointNotFound, *((PollinError, OtpError) if failed else ())):
-                wanted = self._ours[endpoint_id]
-                self._change(
-                    endpoint_id,
-                    phases=wanted.phases,
-                    capacity=wanted.capacity,
-                    capacity_bytes=wanted.capacity_bytes,
-                )
-                del self._loosened[endpoint_id]
+        self._loosened.restore(failed)
 
     def finish(self) -> Loaded:
         self.settle()
@@ -263,60 +241,13 @@ class _Loading:
         self._endpoints += 1
         found = self._app.endpoints.find(fields["id"], timeout=self._timeout).get()
         if found is None:
-            self._create(_endpoint(fields))
+            self._created += self._loosened.create(_endpoint(fields))
         elif found.created_at == fields["created_at"]:
-            self._take_over(found, _endpoint(fields))
-
-    def _create(self, endpoint: Endpoint) -> None:
-        tight = endpoint.capacity is not None or endpoint.capacity_bytes is not None
-        made = _loosened(endpoint) if tight else endpoint
-        try:
-            self._app.endpoints.create(made, timeout=self._timeout).get()
-        except EndpointExists:
-            return  # somebody else was quicker
-        if tight:
-            self._loosened[endpoint.id] = set(made.phases)
-        self._ours[endpoint.id] = endpoint
-        self._created += 1
-
-    def _take_over(self, found: Endpoint, endpoint: Endpoint) -> None:
-        """An earlier load of this dump may have made the endpoint, and not come to its end."""
-        same = (found.phases, found.capacity, found.capacity_bytes) == (
-            endpoint.phases,
-            endpoint.capacity,
-            endpoint.capacity_bytes,
-        )
-        if LOADING in found.phases:
-            self._loosened[found.id] = set(found.phases)
-        elif not same:
-            return  # it was changed since
-        self._ours[found.id] = endpoint
-        if same and (found.capacity, found.capacity_bytes) != (None, None):
-            self._loosen(found.id)
-
-    def _loosen(self, endpoint_id: str, *phases: str) -> None:
-        loose = self._change(endpoint_id, *phases)
-        self._loosened[endpoint_id] = set(loose.phases)
-
-    def _change(self, endpoint_id: str, *phases: str, **changes: Any) -> Endpoint:
-        """Change an endpoint as it is now: its secret may have been rotated meanwhile. Without
-        changes it is loosened, and gets these phases too."""
-        endpoints, timeout = self._app.endpoints, self._timeout
-        found = _find(self._app, endpoint_id, timeout)
-        changed = found.replace(**changes) if changes else _loosened(found, *phases)
-        return endpoints.update(changed, timeout=timeout).get()
-
-    def _allow(self, endpoint_id: str, phase: str) -> None:
-        """Callbacks may be in a phase that their endpoint has no more; nobody can push them."""
-        ours = self._ours.get(endpoint_id)
-        if ours is None or not phase or phase in ours.phases:
-            return
-        if phase not in self._loosened.get(endpoint_id, ()):
-            self._loosen(endpoint_id, phase)
+            self._loosened.take_over(found, _endpoint(fields))
 
     def _callback(self, number: int, size: int, fields: dict[str, Any]) -> None:
         callback = _callback(fields)
-        self._allow(fields["endpoint"], callback.phase)
+        self._loosened.allow(fields["endpoint"], callback.phase)
         if callback.parent is not None and not self._holds(fields["endpoint"], callback.parent):
             callback = callback.replace(parent=None, root=None)
         reply = self._app.callbacks.push(fields["endpoint"], callback, timeout=self._timeout)
@@ -386,12 +317,6 @@ def _endpoint(fields: dict[str, Any]) -> Endpoint:
             [OldSecret(Secret(old), until) for old, until in fields.get("old_secrets", ())]
         ),
     )
-
-
-def _loosened(endpoint: Endpoint, *phases: str) -> Endpoint:
-    """One that takes what was queued, and that says so."""
-    more = dict.fromkeys((*endpoint.phases, *phases, LOADING))
-    return endpoint.replace(phases=tuple(more), capacity=None, capacity_bytes=None)
 
 
 def _names(fields: dict[str, Any]) -> str:

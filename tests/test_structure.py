@@ -24,6 +24,7 @@ RANKS = {
     "testing": 15,
     "transfer": 14,
     "application": 13,
+    "loosened": 13,
     "own_actors": 12,
     "signals": 12,
     "facade": 12,

@@ -357,6 +357,29 @@ class TestALoadThatWasKilled:
         load(empty, lines)
         assert endpoints_of(empty) == changed
 
+    @pytest.mark.parametrize("name", ["create", "update"])
+    def test_what_had_no_answer_is_taken_back_too(
+        self, source: Application, empty: Application, name: str
+    ) -> None:
+        """An endpoint that was made or changed, though nobody was told, is as the dump has it."""
+        call = getattr(empty.endpoints, name)
+
+        def unanswered(*arguments: Any, **options: Any) -> Any:
+            setattr(empty.endpoints, name, call)
+            call(*arguments, **options).get()
+            raise BackendUnavailable("memory", "no answer")
+
+        setattr(empty.endpoints, name, unanswered)
+        with pytest.raises(BackendUnavailable):
+            load(empty, dump(source))
+        for endpoint in endpoints_of(empty):
+            assert (endpoint.phases, endpoint.capacity) == (
+                ("in", "new"),
+                2 if endpoint.id == "tight" else None,
+            )
+        load(empty, dump(source))
+        assert contents(empty) == contents(source)
+
     def test_a_failure_to_restore_is_told(self, source: Application, empty: Application) -> None:
         """Nobody is told that a dump is loaded while an endpoint has no capacity."""
 

@@ -52,7 +52,7 @@ _KINDS: tuple[type[Scheme], ...] = (
 _SCHEMES = {kind.name: kind for kind in _KINDS}
 
 SCHEME_PATTERN = pattern_of(_KINDS)
-"""A regular expression that every text matches that ``parse_scheme`` reads."""
+"""A regular expression that the texts of all schemes match, also as one writes them by hand."""
 
 
 def parse_scheme(text: str) -> Scheme:
