@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import pykka
 import structlog
@@ -57,6 +57,17 @@ __all__ = ["Application", "State"]
 DECLARE_TRIES = 20
 
 log = structlog.get_logger("pollin_actors")
+
+
+class Companion(Protocol):
+    """What belongs to an application and works while that runs."""
+
+    def begin(self, runtime: Runtime) -> None:
+        """The application has started. Must neither wait nor raise; may be called twice."""
+        ...
+
+
+C = TypeVar("C", bound=Companion)
 
 
 class Application(OwnActors, Handling):
@@ -112,6 +123,7 @@ class Application(OwnActors, Handling):
         self.handlers = Handlers()
         self.endpoints = Endpoints(self._endpoints)
         self._changes = Changes()
+        self._companions: dict[Callable[..., Any], Companion] = {}
         # Whichever backend it is then: a test may put another in its place.
         self._keeper = ClaimKeeper(execute=lambda message: self.backend.execute(message))
         find, new = self._refuse_lookup, self._new_mailbox
@@ -202,6 +214,23 @@ class Application(OwnActors, Handling):
             over.get()
             return self.stop()
 
+    def companion(self, kind: Callable[[Application], C]) -> C:
+        """What belongs to this application, one of each kind, made when it is first asked for.
+
+        Its ``begin`` is called with the runtime after each start, and now if the application runs.
+
+        Args:
+            kind: its class, or whatever makes one.
+        """
+        if kind not in self._companions:
+            self._companions.setdefault(kind, kind(self))
+        one = cast("C", self._companions[kind])
+        # Looked at afterwards: a start that is under way finds it, or is found here.
+        runtime = self._runtime
+        if self._state is State.RUNNING and runtime is not None:
+            one.begin(runtime)
+        return one
+
     # -- for subclasses ----------------------------------------------------------------------------
 
     start_phases: ClassVar[Sequence[str]] = ()
@@ -249,6 +278,8 @@ class Application(OwnActors, Handling):
                 self.start_phase(phase)
                 self._check()  # the tree may have given up meanwhile
             self.handlers.begin(self.endpoints.find)
+            for companion in list(self._companions.values()):
+                companion.begin(runtime)
             self._started = True
         except BaseException:
             self._tear_down(State.NEW if self._state is not State.FAILED else State.FAILED)

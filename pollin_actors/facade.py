@@ -12,12 +12,12 @@ from typing import Any, cast, overload
 from pollin_actors.actors import CallbackActor, EndpointActor, Identify
 from pollin_actors.calls import Find, failed, nanoseconds
 from pollin_actors.claiming import ClaimCalls
+from pollin_actors.deletion import delete
 from pollin_actors.errors import InvalidValue
 from pollin_actors.messages import (
     Count,
     CreateEndpoint,
     DeleteCallback,
-    DeleteEndpoint,
     DumpPage,
     Fetch,
     FetchReverse,
@@ -97,8 +97,11 @@ class Endpoints:
     def delete(
         self, endpoint_id: str, *, timeout: float | None = DEFAULT_TIMEOUT
     ) -> ReplyFuture[bool]:
-        """Remove an endpoint and its callbacks; the reply says whether it existed."""
-        return self._mailbox().ask(DeleteEndpoint(endpoint_id), timeout)
+        """Remove an endpoint and its callbacks; the reply says whether it existed.
+
+        With it goes what waits to be verified for it, and what did not verify.
+        """
+        return delete(self._mailbox(), endpoint_id, timeout)
 
     def rotate(
         self,

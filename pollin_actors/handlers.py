@@ -142,6 +142,31 @@ class Handlers:
             child = run.supervisor.start_child(run.child_spec(control), timeout=None)
             child.add_done_callback(partial(_started, spec))
 
+    def function_of(self, name: str) -> Callable[..., Any] | None:
+        """The function of the handler of that name; None if there is none."""
+        control = self._controls.get(name)
+        return None if control is None else control.spec.function
+
+    def remove(self, name: str) -> ReplyFuture[None]:
+        """One less: it claims nothing more, and what it has claimed goes back.
+
+        The reply comes once it has ended; until then there can be no other of that name.
+        """
+        ended: ReplyFuture[None] = ReplyFuture()
+        run = self._run
+        if self._controls.pop(name, None) is None or run is None or not run.begun:
+            ended.set(None)
+            return ended
+        supervisor = run.supervisor
+
+        def forget(_: object) -> None:
+            supervisor.delete_child(name, timeout=None).add_done_callback(
+                lambda _: ended._settle((None, None))
+            )
+
+        supervisor.terminate_child(name, timeout=None).add_done_callback(forget)
+        return ended
+
     def prepare(self, run: _Run) -> None:
         """The application starts: from here on a tree can be built."""
         self._run = run

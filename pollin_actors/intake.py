@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ __all__ = ["Intake", "Verify"]
 MAX_RATE = 1_000_000.0
 HEADER = "header:"
 MAX_ORDER_BY = 200
+MAX_CONTENT_TYPE = 200
 _BY_DEFAULT = SharedSecret()
 # What lies where RFC 6901 says; a header's name is of RFC 9110's characters.
 _POINTER = re.compile(r"(/([^~/]|~[01])*)+")
@@ -79,7 +79,7 @@ class Intake:
         if burst is not None and (
             isinstance(burst, bool) or not isinstance(burst, int) or not 1 <= burst <= MAX_RATE
         ):
-            raise InvalidValue("Intake.burst", "an int of at least 1", repr(burst)[:80])
+            raise InvalidValue("Intake.burst", "an int of at least 1", describe(burst))
         object.__setattr__(self, "scheme", _read_scheme(scheme))
         object.__setattr__(self, "verify", Verify(verify))
         object.__setattr__(self, "enabled", enabled)
@@ -149,17 +149,15 @@ def _read_types(value: object) -> tuple[str, ...]:
         main, slash, sub = item.partition("/") if isinstance(item, str) else ("", "", "")
         if not (main and slash and sub and item.isascii() and item.isprintable()) or " " in item:
             raise InvalidValue("Intake.content_types", expected, repr(item)[:80])
+        if len(item) > MAX_CONTENT_TYPE:
+            most = f"media types of at most {MAX_CONTENT_TYPE} characters"
+            raise InvalidValue("Intake.content_types", most, f"one of {len(item)}")
         types.append(item.lower())
     return tuple(dict.fromkeys(types))
 
 
 def _read_rate(value: object) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not math.isfinite(value)
-        or not 0 < value <= MAX_RATE
-    ):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_RATE:
         expected = f"a number of requests per second, more than 0 and at most {MAX_RATE:.0f}"
-        raise InvalidValue("Intake.rate", expected, repr(value)[:80])
+        raise InvalidValue("Intake.rate", expected, describe(value))
     return float(value)

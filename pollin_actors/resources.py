@@ -93,7 +93,8 @@ class Callback:
         check_text("Callback.id", self.id, MAX_CALLBACK_ID)
         if self.phase != "":
             check_text("Callback.phase", self.phase, MAX_PHASE)
-        check_int("Callback.created_at", self.created_at, "nanoseconds since the epoch")
+        unit = "nanoseconds since the epoch"
+        check_int("Callback.created_at", self.created_at, unit, MAX_TIME_NS)
         if self.parent is not None:
             check_text("Callback.parent", self.parent, MAX_CALLBACK_ID)
         if self.root is not None:
@@ -103,7 +104,6 @@ class Callback:
         if self.ordering_key is not None:
             check_text("Callback.ordering_key", self.ordering_key, MAX_ORDERING_KEY)
         if self.not_before is not None:
-            unit = "nanoseconds since the epoch"
             check_int("Callback.not_before", self.not_before, unit, MAX_TIME_NS)
         if self.attempts:
             check_int("Callback.attempts", self.attempts, "claims")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 from pollin_actors.calls import Steps, failed, run_steps
+from pollin_actors.checking import describe
 from pollin_actors.errors import EndpointNotFound, InvalidValue
 from pollin_actors.messages import FindEndpoint, RotateSecret
 from pollin_actors.otp import ReplyFuture
@@ -57,9 +57,8 @@ def _read_overlap(value: object) -> int:
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not 0 <= value <= MAX_DEDUP_FOR_S
+        or not 0 <= value <= MAX_DEDUP_FOR_S  # neither is NaN
     ):
         expected = f"seconds, at least 0 and at most {MAX_DEDUP_FOR_S:.0f}"
-        raise InvalidValue("overlap", expected, repr(value)[:80])
+        raise InvalidValue("overlap", expected, describe(value))
     return round(value * 1e9)

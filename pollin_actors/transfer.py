@@ -15,18 +15,18 @@ import json
 from base64 import b64decode, b64encode
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pollin_actors.application import Application
 from pollin_actors.backends.values import is_plain, tagged, untagged
 from pollin_actors.errors import (
     CallbackNotFound,
-    EndpointExists,
     EndpointNotFound,
     InvalidValue,
     PollinError,
 )
+from pollin_actors.loosened import LOADING, Loosened
+from pollin_actors.masking import Secrets, without_secrets
 from pollin_actors.otp import OtpError, ReplyFuture
 from pollin_actors.resources import (
     DEFAULT_KEEP_FOR_S,
@@ -85,7 +85,9 @@ def dump(
         app: a running application.
         endpoint_ids: whose callbacks; None: those of all endpoints.
         secrets: whether the endpoints' secrets are in it. Without them an endpoint that the
-            other inbox does not have gets a new one there.
+            other inbox does not have gets a new one there, and a header of a request that shows
+            one of them has ``**********`` as its value. Everything else is as it came, other
+            credentials too: keep a dump accordingly.
         timeout: seconds for each page that is read.
 
     Raises:
@@ -99,14 +101,19 @@ def dump(
         endpoints = app.endpoints.index(timeout=timeout).get()
     else:
         endpoints = [_find(app, id, timeout) for id in dict.fromkeys(endpoint_ids)]
+    # A request may also show the secret of another endpoint, from which it has come here.
+    others = None
+    if not secrets:
+        others = Secrets(_secrets(app.endpoints.index(timeout=timeout).get()))
     yield _line(_HEADER)
     for endpoint in endpoints:
         yield _line({"endpoint": _endpoint_fields(endpoint, secrets)})
     callbacks = 0
     for endpoint in endpoints:
+        hidden = None if secrets else Secrets(_secrets([endpoint]), others)
         try:
             for callback in app.callbacks.dump(endpoint.id, timeout=timeout):
-                yield _callback_line(endpoint.id, callback)
+                yield _callback_line(endpoint.id, callback, hidden)
                 callbacks += 1
         except EndpointNotFound:
             if endpoint_ids is not None:
@@ -127,6 +134,10 @@ def load(
     was added before an error is not added again while its id is remembered. What failed then
     comes behind what followed it, if that was on its way already.
 
+    All that was queued is taken, also what is beyond the capacity that an endpoint has come to
+    have, or in a phase that it has no more: meanwhile it has no capacity, and a phase more that
+    says so. Where a load was killed, it stays so until the same dump is loaded again.
+
     Arguments:
         app: a running application.
         lines: for example a file that is open for reading.
@@ -140,7 +151,9 @@ def load(
     try:
         for number, line in enumerate(lines, 1):
             loading.take(number, line)
-        return loading.finish()
+        loaded = loading.finish()
+        loading.restore_endpoints()
+        return loaded
     except Exception as error:
         # An earlier line may have failed too, and nothing is to be under way any more.
         earlier = loading.abandon()
@@ -148,7 +161,7 @@ def load(
             raise earlier from error
         raise
     finally:
-        loading.restore_endpoints()
+        loading.restore_endpoints(failed=True)
 
 
 class _Loading:
@@ -157,9 +170,7 @@ class _Loading:
         self._timeout = timeout
         self._under_way: deque[tuple[int, int, ReplyFuture[PushResult]]] = deque()
         self._size = 0
-        # Endpoints made here, and those of them that are another for now: as they are for now.
-        self._made: dict[str, Endpoint] = {}
-        self._changed: dict[str, Endpoint] = {}
+        self._loosened = Loosened(app.endpoints, timeout)
         self._parents: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._begun = self._ended = False
         self._endpoints = self._created = self._callbacks = self._queued = 0
@@ -216,11 +227,8 @@ class _Loading:
                 first = first or error
         return first
 
-    def restore_endpoints(self) -> None:
-        """Give endpoints the phases and the capacity of the dump, whatever is in them."""
-        for endpoint_id in self._changed:
-            with suppress(PollinError, OtpError):  # what failed before is what matters
-                self._app.endpoints.update(self._made[endpoint_id], timeout=self._timeout).get()
+    def restore_endpoints(self, failed: bool = False) -> None:
+        self._loosened.restore(failed)
 
     def finish(self) -> Loaded:
         self.settle()
@@ -231,52 +239,15 @@ class _Loading:
 
     def _endpoint(self, fields: dict[str, Any]) -> None:
         self._endpoints += 1
-        if self._app.endpoints.find(fields["id"], timeout=self._timeout).get() is not None:
-            return
-        secret = fields.get("secret")
-        intake = Intake.from_fields(fields.get("intake", {}))
-        endpoint = Endpoint(
-            id=fields["id"],
-            secret=intake.scheme.generate_secret() if secret is None else Secret(secret),
-            phases=fields["phases"],
-            ttl=fields["ttl"],
-            created_at=fields["created_at"],
-            dedup_for=fields["dedup_for"],
-            # Dumps of earlier versions have none of these.
-            keep_for=fields.get("keep_for", DEFAULT_KEEP_FOR_S),
-            consumes=fields.get("consumes", ()),
-            capacity=fields.get("capacity"),
-            capacity_bytes=fields.get("capacity_bytes"),
-            intake=intake,
-            old_secrets=tuple(
-                [OldSecret(Secret(old), until) for old, until in fields.get("old_secrets", ())]
-            ),
-        )
-        # What was queued is taken, also if it was more than the capacity has come to be.
-        roomy = endpoint.replace(capacity=None, capacity_bytes=None)
-        try:
-            self._app.endpoints.create(roomy, timeout=self._timeout).get()
-        except EndpointExists:
-            return  # somebody else was quicker
-        if roomy != endpoint:
-            self._changed[endpoint.id] = roomy
-        self._made[endpoint.id] = endpoint
-        self._created += 1
-
-    def _allow(self, endpoint_id: str, phase: str) -> None:
-        """Callbacks may be in a phase that their endpoint has no more; nobody can push them."""
-        made = self._made.get(endpoint_id)
-        if made is None or not phase or phase in made.phases:
-            return
-        present = self._changed.get(endpoint_id, made)
-        if phase not in present.phases:
-            changed = present.replace(phases=(*present.phases, phase))
-            self._changed[endpoint_id] = changed
-            self._app.endpoints.update(changed, timeout=self._timeout).get()
+        found = self._app.endpoints.find(fields["id"], timeout=self._timeout).get()
+        if found is None:
+            self._created += self._loosened.create(_endpoint(fields))
+        elif found.created_at == fields["created_at"]:
+            self._loosened.take_over(found, _endpoint(fields))
 
     def _callback(self, number: int, size: int, fields: dict[str, Any]) -> None:
         callback = _callback(fields)
-        self._allow(fields["endpoint"], callback.phase)
+        self._loosened.allow(fields["endpoint"], callback.phase)
         if callback.parent is not None and not self._holds(fields["endpoint"], callback.parent):
             callback = callback.replace(parent=None, root=None)
         reply = self._app.callbacks.push(fields["endpoint"], callback, timeout=self._timeout)
@@ -322,6 +293,32 @@ class _Loading:
         self._ended = True
 
 
+def _endpoint(fields: dict[str, Any]) -> Endpoint:
+    secret = fields.get("secret")
+    intake = Intake.from_fields(fields.get("intake", {}))
+    phases = fields["phases"]
+    if isinstance(phases, list):
+        # It may be of an inbox where a load has not come to its end.
+        phases = [phase for phase in phases if phase != LOADING]
+    return Endpoint(
+        id=fields["id"],
+        secret=intake.scheme.generate_secret() if secret is None else Secret(secret),
+        phases=phases,
+        ttl=fields["ttl"],
+        created_at=fields["created_at"],
+        dedup_for=fields["dedup_for"],
+        # Dumps of earlier versions have none of these.
+        keep_for=fields.get("keep_for", DEFAULT_KEEP_FOR_S),
+        consumes=fields.get("consumes", ()),
+        capacity=fields.get("capacity"),
+        capacity_bytes=fields.get("capacity_bytes"),
+        intake=intake,
+        old_secrets=tuple(
+            [OldSecret(Secret(old), until) for old, until in fields.get("old_secrets", ())]
+        ),
+    )
+
+
 def _names(fields: dict[str, Any]) -> str:
     """What an error may show of a line: a secret may be in it."""
     return f"an object with {', '.join(map(repr, fields))}"[:80] if fields else "an empty object"
@@ -357,9 +354,18 @@ def _endpoint_fields(endpoint: Endpoint, secrets: bool) -> dict[str, Any]:
     return fields
 
 
-def _callback_line(endpoint_id: str, callback: Callback) -> bytes:
+def _secrets(endpoints: Iterable[Endpoint]) -> list[Secret]:
+    return [
+        secret
+        for endpoint in endpoints
+        for secret in (endpoint.secret, *[old.secret for old in endpoint.old_secrets])
+    ]
+
+
+def _callback_line(endpoint_id: str, callback: Callback, hidden: Secrets | None) -> bytes:
     try:
-        return _line({"callback": {"endpoint": endpoint_id, **_callback_fields(callback)}})
+        fields = _callback_fields(callback, hidden)
+        return _line({"callback": {"endpoint": endpoint_id, **fields}})
     except ValueError as error:
         where = f"callback {callback.id!r} of endpoint {endpoint_id!r}"
         if not isinstance(error, InvalidValue):
@@ -368,7 +374,7 @@ def _callback_line(endpoint_id: str, callback: Callback) -> bytes:
         raise error from None
 
 
-def _callback_fields(callback: Callback) -> dict[str, Any]:
+def _callback_fields(callback: Callback, hidden: Secrets | None) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "id": callback.id,
         "phase": callback.phase,
@@ -384,8 +390,11 @@ def _callback_fields(callback: Callback) -> dict[str, Any]:
         body = {"body": request.body.decode()}
     except UnicodeDecodeError:
         body = {"body_base64": b64encode(request.body).decode("ascii")}
-    plain = all(is_plain(text) for pair in request.headers for text in pair)
-    headers = request.headers if plain else tagged(request.headers)
+    headers: Any = request.headers
+    if hidden is not None:
+        headers = tuple([(name, without_secrets(name, text, hidden)) for name, text in headers])
+    plain = all(is_plain(text) for pair in headers for text in pair)
+    headers = headers if plain else tagged(headers)
     return {**fields, "headers": headers, **body}
 
 

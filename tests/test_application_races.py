@@ -325,10 +325,11 @@ def test_a_look_up_that_is_answered_after_a_later_create(simulation: Simulation)
 
 
 def test_a_delete_without_a_later_create_tells_who_waits(simulation: Simulation) -> None:
-    """The counterpart: the name is given up once the backend has answered."""
+    """The counterpart: the name is given up once the backend has answered, whatever else a deletion
+    has to ask it."""
     app, backend = _deferred(simulation, "a")
     backend.hold = {DeleteEndpoint, FindEndpoint}
-    deleted = app.endpoints.delete("a")
+    deleted = app._endpoints().ask(DeleteEndpoint("a"))
     pushed = app.callbacks.push("a", Callback.new(1))
     simulation.settle()
     backend.answer(DeleteEndpoint)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from pollin_actors import (
     Application,
+    BackendUnavailable,
     Callback,
     Endpoint,
     EndpointNotFound,
@@ -88,6 +91,10 @@ def fill(app: Application) -> None:
 def contents(app: Application) -> dict[str, list[Callback]]:
     endpoints = app.endpoints.index().get()
     return {endpoint.id: list(app.callbacks.dump(endpoint.id)) for endpoint in endpoints}
+
+
+def endpoints_of(app: Application) -> list[Endpoint]:
+    return sorted(app.endpoints.index().get(), key=lambda endpoint: endpoint.id)
 
 
 def parsed(lines: Iterator[bytes]) -> list[Any]:
@@ -234,6 +241,166 @@ class TestWhatComesBack:
             next(dump(app, "other"))
 
 
+KILLED = """
+import os, sys
+from pollin_actors import Application
+from pollin_actors.transfer import load
+
+url, path, left, updates = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+
+def lines(file):
+    for number, line in enumerate(file):
+        if number == left:
+            os._exit(9)
+        yield line
+
+with Application(url) as app, open(path, "rb") as file:
+    update = app.endpoints.update
+    def count(*arguments, **options):
+        global updates
+        updates -= 1
+        if updates < 0:
+            os._exit(9)
+        return update(*arguments, **options)
+    app.endpoints.update = count
+    load(app, lines(file))
+"""
+
+
+class TestALoadThatWasKilled:
+    """The next load of the same dump finishes it."""
+
+    @pytest.fixture
+    def source(self) -> Iterator[Application]:
+        """Endpoints that hold more than they take: beyond the capacity, in a phase of old."""
+        tight, wide = (
+            Endpoint.new(["in", "old"], 0, id=id, secret="open-sesame", capacity=limit)
+            for id, limit in (("tight", 9), ("wide", None))
+        )
+        with Application(endpoints=[tight, wide]) as app:
+            for endpoint in (tight, wide):
+                for number, phase in enumerate(("in", "old", "in")):
+                    callback = Callback.new(b"x", id=f"c{number}", phase=phase)
+                    app.callbacks.push(endpoint.id, callback).get()
+                phases, limit = ("in", "new"), 2 if endpoint.capacity else None
+                app.endpoints.update(endpoint.replace(phases=phases, capacity=limit)).get()
+            yield app
+
+    @pytest.mark.parametrize(
+        ("lines", "updates"),
+        [*[(number, 99) for number in range(2, 10)], (99, 0), (99, 1), (99, 2), (99, 3)],
+    )
+    @pytest.mark.parametrize("secrets", [True, False])
+    def test_is_finished_by_the_next(
+        self, source: Application, tmp_path: Path, lines: int, updates: int, secrets: bool
+    ) -> None:
+        """Wherever it was killed: with the capacity and the phases of the dump in the end."""
+        path, url = tmp_path / "dump", f"sqlite:///{tmp_path / 'inbox.db'}?durability=normal"
+        path.write_bytes(b"".join(dump(source, secrets=secrets)))
+        arguments = [url, str(path), str(lines), str(updates)]
+        killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
+        assert killed.returncode == 9
+        with Application(url) as app, path.open("rb") as file:
+            assert load(app, file).endpoints == max(0, 3 - lines)
+            assert contents(app) == contents(source)
+            shown = [endpoint.replace(secret="any-of-them") for endpoint in endpoints_of(app)]
+            wanted = [endpoint.replace(secret="any-of-them") for endpoint in endpoints_of(source)]
+            assert shown == wanted
+            if secrets:
+                assert endpoints_of(app) == endpoints_of(source)
+
+    def test_whose_error_was_told_is_finished_too(
+        self, source: Application, empty: Application
+    ) -> None:
+        """A dump that was cut off leaves endpoints as the dump has them; the whole one fits."""
+        lines = list(dump(source))
+        for end in range(1, len(lines)):
+            with pytest.raises(InvalidValue, match="cut off"):
+                load(empty, lines[:end])
+            found = {it.id: (it.phases, it.capacity) for it in endpoints_of(empty)}
+            assert (
+                found.items()
+                <= {
+                    "tight": (("in", "new"), 2),
+                    "wide": (("in", "new"), None),
+                }.items()
+            )
+        assert load(empty, lines) == (0, 0, 6)
+        assert contents(empty) == contents(source)
+
+    def test_keeps_what_was_changed_meanwhile(
+        self, source: Application, empty: Application
+    ) -> None:
+        """A secret that is rotated while a dump is loaded is not taken back."""
+
+        def slowly() -> Iterator[bytes]:
+            for number, line in enumerate(dump(source, secrets=True)):
+                if number == 5:
+                    empty.endpoints.rotate("tight", secret="open-barley", overlap=0).get()
+                yield line
+
+        load(empty, slowly())
+        tight = empty.endpoints.find("tight").get()
+        assert tight is not None
+        assert tight.secret == "open-barley"
+        assert (tight.phases, tight.capacity) == (("in", "new"), 2)
+
+    def test_of_another_endpoint_is_no_matter(
+        self, source: Application, empty: Application
+    ) -> None:
+        """What was changed since, or only has the same id, is left as it is."""
+        lines = list(dump(source))
+        load(empty, lines)
+        changed = [it.replace(phases=("in", "old"), capacity=5) for it in endpoints_of(empty)]
+        for endpoint in changed:
+            empty.endpoints.update(endpoint).get()
+        load(empty, lines)
+        assert endpoints_of(empty) == changed
+
+    @pytest.mark.parametrize("name", ["create", "update"])
+    def test_what_had_no_answer_is_taken_back_too(
+        self, source: Application, empty: Application, name: str
+    ) -> None:
+        """An endpoint that was made or changed, though nobody was told, is as the dump has it."""
+        call = getattr(empty.endpoints, name)
+
+        def unanswered(*arguments: Any, **options: Any) -> Any:
+            setattr(empty.endpoints, name, call)
+            call(*arguments, **options).get()
+            raise BackendUnavailable("memory", "no answer")
+
+        setattr(empty.endpoints, name, unanswered)
+        with pytest.raises(BackendUnavailable):
+            load(empty, dump(source))
+        for endpoint in endpoints_of(empty):
+            assert (endpoint.phases, endpoint.capacity) == (
+                ("in", "new"),
+                2 if endpoint.id == "tight" else None,
+            )
+        load(empty, dump(source))
+        assert contents(empty) == contents(source)
+
+    def test_a_failure_to_restore_is_told(self, source: Application, empty: Application) -> None:
+        """Nobody is told that a dump is loaded while an endpoint has no capacity."""
+
+        def fail(*arguments: Any, **options: Any) -> Any:
+            raise BackendUnavailable("memory", "update", "out of order")
+
+        lines, update = list(dump(source)), empty.endpoints.update
+
+        def given() -> Iterator[bytes]:
+            yield from lines[:-1]
+            empty.endpoints.update = fail  # type: ignore[method-assign]
+            yield lines[-1]
+
+        with pytest.raises(BackendUnavailable):
+            load(empty, given())
+        empty.endpoints.update = update  # type: ignore[method-assign]
+        assert load(empty, lines) == (0, 0, 6)
+        assert [it.capacity for it in endpoints_of(empty)] == [2, None]
+        assert all(it.phases == ("in", "new") for it in endpoints_of(empty))
+
+
 class TestSecrets:
     def test_are_left_out_unless_asked_for(self, app: Application, empty: Application) -> None:
         app.endpoints.rotate("orders", secret="open-barley").get()
@@ -247,6 +414,23 @@ class TestSecrets:
         assert found.secret not in (ORDERS.secret, "open-barley")
         assert found.old_secrets == ()
         assert len(found.secret.reveal()) > 20
+
+    def test_in_headers_are_left_out_too(self, app: Application, empty: Application) -> None:
+        """Unless they are asked for; everything else is moved as it came, other credentials too.
+        One that another endpoint has counts as well: requests are replayed from one to another."""
+        app.endpoints.rotate("orders", secret="open-barley").get()
+        secret = OTHER.secret.reveal()
+        shown = [("X-Thing", f"Bearer {it}") for it in ("open-sesame", "open-barley", secret)]
+        kept = [("Authorization", "Basic a"), ("X-Thing", "open-sesame?"), ("x", "a\ud800")]
+        query = (":query", "token=open-barley&token=a")
+        app.callbacks.push("orders", Callback.new(Request([*shown, *kept, query]), id="1")).get()
+        load(empty, dump(app))
+        [found] = contents(empty)["orders"]
+        hidden = [("X-Thing", "**********")] * 3
+        assert found.request.headers == (*hidden, *kept, (":query", "token=**********&token=a"))
+        with Application() as third:
+            load(third, dump(app, secrets=True))
+            assert contents(third) == contents(app)
 
     @pytest.mark.parametrize(
         "line",
@@ -327,6 +511,9 @@ class TestRefusals:
             {"value": {"$": ["tuple", 5]}},
             {"value": {"$": ["bytes", "?"]}},
             {"value": {"$": ["set", []]}},
+            {"value": {"$": ["float", 10**399]}},
+            {"created_at": 1 << 63},
+            {"not_before": 10**399},
             {"value": {"$": ["dict", [[[], 1]]]}},
             {"endpoint": []},
         ],
@@ -340,6 +527,33 @@ class TestRefusals:
         told = [str(caught.value), *getattr(caught.value, "__notes__", [])]
         assert any("line 2 of the dump" in text for text in told)
         assert contents(app) == {"orders": [], "other": []}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"ttl": 10**399},
+            {"created_at": 10**399},
+            {"dedup_for": 10**399},
+            {"keep_for": 10**399},
+            {"capacity": 10**399},
+            {"capacity_bytes": 10**399},
+            {"created_at": 1 << 63},
+            {"dedup_for": float("nan")},
+            {"keep_for": float("inf")},
+            {"intake": {"rate": 10**399}},
+            {"intake": {"burst": 10**399}},
+            {"intake": {"content_types": ["a/" + "b" * 199]}},
+            {"secret": "s" * 8, "old_secrets": [["t" * 8, 10**399]]},
+            {"phases": ["a", "b", "a"]},
+            {"consumes": [["in"]]},
+        ],
+        ids=lambda change: ascii(change)[:30],
+    )
+    def test_of_endpoints_create_none(self, empty: Application, change: Any) -> None:
+        """Also where a number is so large that no float can be made of it."""
+        with pytest.raises(InvalidValue):
+            load(empty, [HEADER, json.dumps({"endpoint": {**FIELDS, **change}})])
+        assert empty.endpoints.index().get() == []
 
     @pytest.mark.parametrize(
         ("change", "error"),

@@ -27,6 +27,8 @@ DEPTH = 64
 _dump = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _load = json.JSONDecoder().decode
 
+_FLOATS = ("nan", "inf", "-inf")
+
 # A dict with this one key stands for what JSON has no notation for.
 _TAG = "$"
 _EXPECTED = (
@@ -137,15 +139,29 @@ def untagged(value: Any, depth: int = DEPTH) -> Any:
         return {key: untagged(item, less) for key, item in value.items()}
     if len(value) != 1:
         raise ValueError(f"more than {_TAG!r} in one object")
-    name, content = value[_TAG]
-    if name == "text":
-        return b64decode(content, validate=True).decode("utf-8", "surrogatepass")
+    mark = value[_TAG]
+    if type(mark) is not list or len(mark) != 2:
+        raise ValueError(f"expected a list of two in {_TAG!r}")
+    name, content = mark
+    # Only what is written: there is one notation for each value.
     if name == "float":
+        if content not in _FLOATS:
+            raise ValueError(f"expected one of {', '.join(_FLOATS)}")
         return float(content)
-    if name == "bytes":
-        return b64decode(content, validate=True)
+    if name in ("text", "bytes"):
+        if type(content) is not str:
+            raise TypeError("expected base64 as a text")
+        octets = b64decode(content, validate=True)
+        return octets if name == "bytes" else octets.decode("utf-8", "surrogatepass")
+    if name not in ("tuple", "dict"):
+        raise ValueError(f"expected text, float, bytes, tuple or dict, got {name!r}")
+    if type(content) is not list:
+        raise TypeError(f"expected a list for a {name}")
     if name == "tuple":
         return tuple([untagged(item, less) for item in content])
-    if name != "dict":
-        raise ValueError(f"expected text, float, bytes, tuple or dict, got {name!r}")
-    return {untagged(key, less): untagged(item, less) for key, item in content}
+    if any(type(pair) is not list for pair in content):
+        raise TypeError("expected pairs of key and value")
+    made = {untagged(key, less): untagged(item, less) for key, item in content}
+    if len(made) != len(content):
+        raise ValueError("a key more than once")
+    return made

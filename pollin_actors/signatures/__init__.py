@@ -13,7 +13,7 @@ from pollin_actors.errors import InvalidValue
 from pollin_actors.signatures.generic import Hmac
 from pollin_actors.signatures.github import GitHub
 from pollin_actors.signatures.interface import Delivery, Refused, Scheme, Verified
-from pollin_actors.signatures.options import read_options
+from pollin_actors.signatures.options import pattern_of, read_options
 from pollin_actors.signatures.shared import SharedSecret, Unsigned
 from pollin_actors.signatures.shopify import Shopify
 from pollin_actors.signatures.slack import Slack
@@ -50,6 +50,9 @@ _KINDS: tuple[type[Scheme], ...] = (
     Unsigned,
 )
 _SCHEMES = {kind.name: kind for kind in _KINDS}
+
+SCHEME_PATTERN = pattern_of(_KINDS)
+"""A regular expression that the texts of all schemes match, also as one writes them by hand."""
 
 
 def parse_scheme(text: str) -> Scheme:

@@ -36,6 +36,8 @@ from pollin_actors.signatures.interface import Delivery, Refused, Scheme, Verifi
 __all__ = ["Hmac"]
 
 _ALGORITHMS = ("sha1", "sha256", "sha512")
+# What base64 of their 20, 32 and 64 bytes ends with, where it is written.
+_PADDING = {"sha1": b"=", "sha256": b"=", "sha512": b"=="}
 _ENCODINGS = ("hex", "base64", "base64url")
 _PLACES = ("{body}", "{timestamp}", "{id}")
 _PLACE = re.compile(r"(\{[^{}]*\})")
@@ -46,13 +48,15 @@ class Hmac(Scheme):
     """A header holds the HMAC of the body, perhaps of a time and an id too.
 
     Where the id is signed, it is the key. Where it comes in a header that is not signed, the
-    body's digest is in the key and is the fence, so that two events with the same body are one.
-    Without an id the key is a digest of what is signed.
+    body's digest is in the key, and a digest of what is signed is the fence. So two events with
+    the same body are one if the body alone is signed. If a time is signed too, they are two; a
+    sender's retry, which has another time, is known by its id. Without an id the key is a digest
+    of what is signed.
 
     Arguments:
         header: where the signature is.
         algorithm: ``sha1``, ``sha256`` or ``sha512``.
-        encoding: ``hex`` (lower case), ``base64`` or ``base64url`` (with or without ``=``).
+        encoding: ``hex`` (lower case), ``base64`` or ``base64url`` (with all its ``=`` or none).
         prefix: what is before the signature in the header, such as ``sha256=``.
         signed: what is signed, such as ``{body}``, ``{timestamp}.{body}`` or
             ``{id}.{timestamp}.{body}``. The body has to be in it; between two of them there has
@@ -116,7 +120,7 @@ class Hmac(Scheme):
         if late is not None:
             return late
         if self.encoding == "base64url":
-            given = given.rstrip(b"=")
+            given = given.removesuffix(_PADDING[self.algorithm])
         found = who_signed(secrets, (given,), lambda secret: self._sign(secret, material))
         if found is None:
             return none_matches(f"signature in {self.header}", secrets)
@@ -142,8 +146,21 @@ class Hmac(Scheme):
         if not self.id_header:
             return Verified(digest_of(material), None, secret)
         if "{id}" not in _parts(self.signed):
-            return body_key(identifier, digest_of(body), secret)
+            return self._by_unsigned_id(body, material, identifier, secret)
         return Verified(key_from_bytes(identifier) or digest_of(identifier or b""), None, secret)
+
+    def _by_unsigned_id(
+        self, body: bytes, material: bytes, identifier: bytes | None, secret: Secret
+    ) -> Verified:
+        """Whoever has one genuine request may send it again with any id, or none, but with no
+        other time: the fence is the same, and is another one for another event."""
+        if "{timestamp}" not in _parts(self.signed):
+            return body_key(identifier, digest_of(body), secret)
+        fence = digest_of(material)
+        named = body_key(identifier, digest_of(body), secret)
+        # Without an id nothing but what is signed tells two events apart.
+        key = fence if named.key == named.fence else named.key
+        return Verified(key, fence, secret)
 
     def _sign(self, secret: Secret, material: bytes) -> bytes:
         raw = tag(secret, material, self.algorithm)

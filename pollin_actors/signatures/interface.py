@@ -88,6 +88,18 @@ class Scheme:
         """
         raise NotImplementedError
 
+    def shown_in(self, name: bytes, value: bytes) -> bytes | None:
+        """The secret itself, right or wrong, where a header shows one; it is the end of the value.
+
+        Who stores a request before it has verified does not store that. Schemes that sign need
+        nothing of the kind.
+
+        Arguments:
+            name: the header's, in lower case.
+            value: as it came.
+        """
+        return None
+
     def check_secret(self, secret: Secret) -> None:
         """See whether a secret can be one of this scheme.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import MISSING, Field, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
@@ -12,9 +13,13 @@ from pollin_actors.errors import InvalidValue
 if TYPE_CHECKING:
     from pollin_actors.signatures.interface import Scheme
 
-__all__ = ["read_options", "write"]
+__all__ = ["pattern_of", "read_options", "write"]
 
 _MAX_OPTIONS = 100
+
+# Printable ASCII, of which one character separates.
+_VALUES = {"float": "[0-9]+([.][0-9]+)?(e-?[0-9]+)?", "int": "[0-9]+", "bool": "(true|false)"}
+_ANY_VALUE = "[ -%'-~]*"
 
 
 def write(scheme: Scheme) -> str:
@@ -26,6 +31,21 @@ def write(scheme: Scheme) -> str:
             for one in value if isinstance(value, tuple) else (value,):
                 options.append((field.name, _written(one)))
     return f"{scheme.name}?{urlencode(options)}" if options else scheme.name
+
+
+def pattern_of(kinds: Iterable[type[Scheme]]) -> str:
+    """A regular expression that the texts of schemes match, also as they are written by hand."""
+    return f"^({'|'.join(map(_pattern, kinds))})$"
+
+
+def _pattern(kind: type[Scheme]) -> str:
+    options = [f"{field.name}={_VALUES.get(_type_of(field), _ANY_VALUE)}" for field in fields(kind)]
+    if not options:
+        return kind.name
+    one = f"({'|'.join(options)})"
+    more = f"[?]{one}(&{one})*"
+    demanded = any(field.default is MISSING for field in fields(kind))
+    return kind.name + (more if demanded else f"([?]|{more})?")
 
 
 def _written(value: object) -> str:

@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pollin_actors.errors import InvalidValue
 from pollin_actors.secret import Secret
-from pollin_actors.signatures.common import missing, read_header_name, repeated
+from pollin_actors.signatures.common import (
+    check_no_space_around,
+    missing,
+    read_header_name,
+    repeated,
+)
 from pollin_actors.signatures.interface import Delivery, Refused, Scheme, Verified, headers_of
 
 __all__ = ["SharedSecret", "Unsigned"]
@@ -72,6 +78,19 @@ class SharedSecret(Scheme):
         self, body: bytes, secret: Secret, now: float, *, id: str | None = None, query: bytes = b""
     ) -> list[tuple[str, str]]:
         return [(self.header or "X-Pollin-Secret", secret.reveal())]
+
+    def shown_in(self, name: bytes, value: bytes) -> bytes | None:
+        if self.header:
+            return value.strip() if name == self.header.lower().encode() else None
+        if name == b"authorization":
+            return value[7:].strip() if value[:7].lower() == b"bearer " else None
+        return value.strip() if name == b"x-pollin-secret" else None
+
+    def check_secret(self, secret: Secret) -> None:
+        check_no_space_around(secret)
+        # A tab may be inside the value of a header; other characters go there as UTF-8.
+        if not secret.reveal().replace("\t", " ").isprintable():
+            raise InvalidValue("secret", "printable characters, as headers can have", "others")
 
 
 def _shown(

@@ -40,12 +40,22 @@ _SECRET = "whsec_"
 _PUBLIC = "whpk_"
 _PRIVATE = "whsk_"
 _MIN_BYTES, _MAX_BYTES = 24, 64
-_MAX_KEYS = 8
 _MAX_LENGTH = 4096
+# For each key and each v1a signature the whole body is hashed, for whoever sends one: 16 times at
+# most. Those who rotate have two of each.
+_MAX_KEYS = 4
+_MAX_ASYMMETRIC = 4
+
+# Of ed25519 (RFC 8032): the field, the curve, and the order that the second half of a signature is
+# less than.
+_P = 2**255 - 19
+_D = -121665 * pow(121666, -1, _P) % _P
+_ORDER = 2**252 + 27742317777372353535851937790883648493
 
 _ID, _TIME, _SIGNATURE = b"webhook-id", b"webhook-timestamp", b"webhook-signature"
 _OLD_ID, _OLD_TIME, _OLD_SIGNATURE = b"svix-id", b"svix-timestamp", b"svix-signature"
-_NAMES = (_ID, _TIME, _SIGNATURE, _OLD_ID, _OLD_TIME, _OLD_SIGNATURE)
+_NAMES = (_ID, _TIME, _SIGNATURE)
+_OLD_NAMES = (_OLD_ID, _OLD_TIME, _OLD_SIGNATURE)
 
 _REPEATED = repeated("webhook-id", "webhook-timestamp", "webhook-signature")
 _MISSING_ID = missing("webhook-id")
@@ -53,6 +63,9 @@ _MISSING_TIME = missing("webhook-timestamp")
 _MISSING_SIGNATURE = missing("webhook-signature")
 _TOO_MANY = Refused(
     f"the header webhook-signature is too long, or has more than {MAX_SIGNATURES} signatures"
+)
+_TOO_MANY_ASYMMETRIC = Refused(
+    f"the header webhook-signature has more than {_MAX_ASYMMETRIC} signatures of version v1a"
 )
 # With one in it, the same signature would fit another id, another time and another body.
 _DOTTED = Refused("the webhook-id has a full stop in it, which Standard Webhooks forbids")
@@ -72,7 +85,10 @@ class StandardWebhooks(Scheme):
 
     Arguments:
         public_keys: whose ``v1a`` signatures are trusted, each ``whpk_`` and the base64 of 32
-            bytes. It needs the extra ``signatures``.
+            bytes; at most 4, and of a request at most 4 signatures are compared with them. It
+            needs the extra ``signatures``. Ids of all of them are in one space: an id that one
+            has signed is a duplicate if another has used it. They are for one sender who
+            rotates; senders that do not know of each other need an endpoint each.
         tolerance: seconds that the timestamp may be away from now, both ways.
 
     Raises:
@@ -92,15 +108,14 @@ class StandardWebhooks(Scheme):
     def verify(
         self, delivery: Delivery, secrets: Sequence[Secret], now: float
     ) -> Verified | Refused:
-        headers = headers_of(delivery.headers, *_NAMES)
+        names = _NAMES
+        headers = headers_of(delivery.headers, *names)
+        if headers is not None and _SIGNATURE not in headers:
+            names = _OLD_NAMES
+            headers = headers_of(delivery.headers, *names)
         if headers is None:
             return _REPEATED
-        if _SIGNATURE in headers:
-            identifier, stamp = headers.get(_ID), headers.get(_TIME)
-            signatures = headers[_SIGNATURE]
-        else:
-            identifier, stamp = headers.get(_OLD_ID), headers.get(_OLD_TIME)
-            signatures = headers.get(_OLD_SIGNATURE, b"")
+        identifier, stamp, signatures = map(headers.get, names)
         if not signatures:
             return _MISSING_SIGNATURE
         if not identifier:
@@ -129,7 +144,11 @@ class StandardWebhooks(Scheme):
             if found is not None:
                 return Verified(key, None, found)
         other = [it for it in given if it.startswith(b"v1a,")] if self.public_keys else []
-        if any(_is_signed_by(by, it, material) for by in self.public_keys for it in set(other)):
+        candidates = set(filter(None, map(_raw_signature, other)))
+        if len(candidates) > _MAX_ASYMMETRIC:
+            return _TOO_MANY_ASYMMETRIC
+        keys = dict.fromkeys(self.public_keys)
+        if any(_is_signed_by(by, raw, material) for by in keys for raw in candidates):
             return Verified(key)
         if other:
             return Refused(f"no v1a signature is by any of {len(self.public_keys)} trusted keys")
@@ -219,6 +238,9 @@ def _read_keys(value: object) -> tuple[str, ...]:
         # Encoded again: the last character has bits that decoding drops.
         if len(raw) != 32 or _PUBLIC + base64.b64encode(raw).decode() != key:
             raise InvalidValue(name, expected, f"{_PUBLIC} and something else")
+        if _is_of_small_order(raw):
+            hint = "anybody can sign for it: ask the sender for the right one"
+            raise InvalidValue(name, "a public key", "a point of small order", hint)
         _public_key(key)
     return keys
 
@@ -245,14 +267,32 @@ def _private_key(secret: Secret) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(raw[:32])
 
 
+def _raw_signature(text: bytes) -> bytes:
+    """The bytes of a ``v1a`` signature, or none if nobody can have made it: that costs little."""
+    raw = _decoded(text[4:].decode("latin-1"))
+    if len(raw) != 64 or base64.b64encode(raw) != text[4:]:
+        return b""
+    return raw if int.from_bytes(raw[32:], "little") < _ORDER else b""
+
+
 def _is_signed_by(key: str, signature: bytes, material: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature
 
-    raw = _decoded(signature[4:].decode("latin-1"))
-    if len(raw) != 64 or base64.b64encode(raw) != signature[4:]:
-        return False
     try:
-        _public_key(key).verify(raw, material)
+        _public_key(key).verify(signature, material)
     except InvalidSignature:
         return False
     return True
+
+
+def _is_of_small_order(raw: bytes) -> bool:
+    """Whether eight times this point is zero: then anybody can sign for it.
+
+    Doubling needs y alone: x^2 follows from it. The sign of x, which is the highest bit, does not
+    matter, nor whether y is written as the least number that it can be.
+    """
+    y = (int.from_bytes(raw, "little") & ((1 << 255) - 1)) % _P
+    for _ in range(3):
+        xx = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
+        y = (y * y + xx) * pow(2 + xx - y * y, _P - 2, _P) % _P
+    return y == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -35,9 +36,15 @@ _NO_FORM = Refused(
     "the body is no form as Twilio sends it, and the query has no bodySHA256 of another body"
 )
 _OTHER_BODY = Refused("the body is not the one whose digest is in the query as bodySHA256")
-_TWICE = Refused("the query has more than one bodySHA256")
+_OTHER_QUERY = Refused(
+    "the query is not that of Twilio.url, alone or with bodySHA256 as its last parameter; write "
+    "the URL as it is entered at Twilio, with its query"
+)
 
-_DIGEST = b"bodySHA256="
+_NAME = b"bodySHA256="
+_DIGEST = re.compile(rb"bodySHA256=([0-9a-f]{64})")
+# What of a URL with a digest is after the query that is entered.
+_LIKE_A_DIGEST = re.compile(rb"[?&]bodySHA256=[0-9a-f]{64}")
 _MAX_FIELDS = 1000
 _PORTS = {"https": 443, "http": 80}
 
@@ -46,18 +53,22 @@ _PORTS = {"https": 443, "http": 80}
 class Twilio(Scheme):
     """Twilio: ``X-Twilio-Signature`` signs the URL, with its query, and the form in the body.
 
-    Of other bodies, such as JSON, the digest is in the query, as ``bodySHA256``. The id in
-    ``I-Twilio-Idempotency-Token`` is not signed, and neither is a time: the digest of what is
-    signed is in the key, and is the fence.
+    Of other bodies, such as JSON, the digest is in the query: Twilio appends ``bodySHA256`` to
+    the URL that it was given. The id in ``I-Twilio-Idempotency-Token`` is not signed, and neither
+    is a time: the digest of what is signed is in the key, and is the fence.
 
-    Names and values of a form are signed without anything between them, so that one signature
-    fits forms that are divided otherwise: they have the same fence, and only the first is taken.
+    URL, names and values of a form are signed without anything between them, so that one
+    signature fits forms that are divided otherwise: they have the same fence, and only the first
+    is taken. Nothing of a form can become the query, or it could bring the digest of any body:
+    the query of a request has to be the one that was entered at Twilio, byte for byte.
 
     Arguments:
-        url: the public URL of the endpoint, as it is entered at Twilio, without the query.
+        url: the public URL of the endpoint, as it is entered at Twilio, with its query if it has
+            one there.
 
     Raises:
-        InvalidValue: the URL is none, or has a query, a fragment or a user in it.
+        InvalidValue: the URL is none, or has a fragment, a user, an empty query or a
+            ``bodySHA256`` in it.
     """
 
     name: ClassVar[str] = "twilio"
@@ -66,7 +77,7 @@ class Twilio(Scheme):
     def __post_init__(self) -> None:
         text = read_line("Twilio.url", self.url, 2000)
         if not _variants(text):
-            expected = "the public http or https URL of the endpoint, without query and user"
+            expected = "the http or https URL that is entered at Twilio, without user and fragment"
             raise InvalidValue("Twilio.url", expected, "something else")
 
     def verify(
@@ -78,7 +89,7 @@ class Twilio(Scheme):
         given = headers.get(_SIGNATURE)
         if not given:
             return _MISSING
-        rest = _after_the_url(delivery.query, delivery.body)
+        rest = _after_the_url(self.url, delivery.query, delivery.body)
         if isinstance(rest, Refused):
             return rest
         signers = [
@@ -87,7 +98,7 @@ class Twilio(Scheme):
         found = next(filter(None, signers), None)
         if found is None:
             return none_matches(f"signature for {self.url}", secrets)
-        return body_key(headers.get(_ID), digest_of(self.url.encode(), rest), found)
+        return body_key(headers.get(_ID), digest_of(_variants(self.url)[0], rest), found)
 
     def sign(
         self, body: bytes, secret: Secret, now: float, *, id: str | None = None, query: bytes = b""
@@ -97,15 +108,18 @@ class Twilio(Scheme):
         Arguments are those of the base.
 
         Raises:
-            InvalidValue: the body is no form, and the query has not its digest.
+            InvalidValue: the query is not that of the URL; or the body is no form, and its digest
+                is not appended to the query.
         """
-        rest = _after_the_url(query, body)
+        rest = _after_the_url(self.url, query, body)
+        if rest is _OTHER_QUERY:
+            raise InvalidValue("query", "that of Twilio.url, perhaps with bodySHA256", "another")
         if isinstance(rest, Refused):
             hint = "a body that is no form needs bodySHA256= and its SHA-256 in the query"
             raise InvalidValue("body", "a form, or one whose digest is in the query", "none", hint)
         return [
             ("I-Twilio-Idempotency-Token", uuid7() if id is None else id),
-            ("X-Twilio-Signature", _sign(self.url.encode() + rest, secret).decode()),
+            ("X-Twilio-Signature", _sign(_variants(self.url)[0] + rest, secret).decode()),
         ]
 
     def check_secret(self, secret: Secret) -> None:
@@ -116,16 +130,18 @@ def _sign(material: bytes, secret: Secret) -> bytes:
     return base64.b64encode(tag(secret, material, "sha1"))
 
 
-def _after_the_url(query: bytes, body: bytes) -> bytes | Refused:
-    """What is signed after the URL, or why it cannot be told."""
+def _after_the_url(url: str, query: bytes, body: bytes) -> bytes | Refused:
+    """What is signed after the URL without its query, or why it cannot be told."""
+    entered = url.partition("?")[2].encode()
     asked = b"?" + query if query else b""
-    digests = [it[len(_DIGEST) :] for it in query.split(b"&") if it.startswith(_DIGEST)]
-    if not digests:
+    if query == entered:
         fields = _sorted_fields(body)
         return _NO_FORM if fields is None else asked + fields
-    if len(digests) > 1:
-        return _TWICE
-    same = compare_digest(digests[0], digest_of(body).encode())
+    before = entered + b"&" if entered else b""
+    digest = _DIGEST.fullmatch(query, len(before)) if query.startswith(before) else None
+    if digest is None:
+        return _OTHER_QUERY
+    same = compare_digest(digest[1], digest_of(body).encode())
     return asked if same else _OTHER_BODY
 
 
@@ -142,23 +158,27 @@ def _sorted_fields(body: bytes) -> bytes | None:
             return None
         name, _, value = field.replace(b"+", b" ").partition(b"=")
         pairs.add((unquote_to_bytes(name), unquote_to_bytes(value)))
-    return b"".join([name + value for name, value in sorted(pairs)])
+    fields = b"".join([name + value for name, value in sorted(pairs)])
+    # The signature of a body that is no form would fit this one.
+    return None if _LIKE_A_DIGEST.fullmatch(fields) else fields
 
 
 @lru_cache(maxsize=1024)
 def _variants(url: str) -> tuple[bytes, ...]:
-    """The URL as given, and without its port or with the usual one: Twilio signs either."""
+    """The URL as given, and without its port or with the usual one: Twilio signs either. Both
+    without the query; none if the URL cannot be one."""
+    base, mark, query = url.partition("?")
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(base)
         host, port = parts.hostname, parts.port
     except ValueError:
         return ()
     if parts.scheme not in _PORTS or not host or "@" in parts.netloc:
         return ()
-    if "?" in url or "#" in url or " " in url:
+    if "#" in url or " " in url or (mark and not query) or _NAME.decode() in query:
         return ()
     if port is None:
         netloc = f"{parts.netloc.rstrip(':')}:{_PORTS[parts.scheme]}"
     else:
         netloc = parts.netloc.rpartition(":")[0]
-    return url.encode(), parts._replace(netloc=netloc).geturl().encode()
+    return base.encode(), parts._replace(netloc=netloc).geturl().encode()

@@ -5,9 +5,49 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeAlias
 
-__all__ = ["Deadlines"]
+from pollin_actors.errors import PollinError
+from pollin_actors.otp.clock import Clock
+
+__all__ = ["Deadlines", "OutOfTime", "Until"]
 
 Task: TypeAlias = "asyncio.Task[Any]"
+
+
+class OutOfTime(PollinError):
+    """A request has used up the time that the inbox has for it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the inbox took too long: expected all that one request needs within {seconds:g} s, "
+            "got only a part of it; see whether its backend is slow, or raise timeout="
+        )
+
+
+class Until:
+    """The time that the inbox has for one request, however many steps that takes.
+
+    Arguments:
+        clock: which time counts.
+        seconds: how long it is.
+    """
+
+    __slots__ = ("_clock", "_seconds", "_until")
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._until = clock.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds that are left for the next step.
+
+        Raises:
+            OutOfTime: there are none.
+        """
+        left = self._until - self._clock.monotonic()
+        if left <= 0.0:
+            raise OutOfTime(self._seconds)
+        return left
 
 
 class Deadlines:

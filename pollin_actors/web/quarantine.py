@@ -1,16 +1,10 @@
-"""Requests that are verified only after they were answered, and those that did not verify.
-
-They have an endpoint of their own, beside the one that they are for: nobody who pops or claims
-there ever meets one that has not verified.
-"""
+"""Requests that are verified only after they were answered, and those that did not verify."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
-
-import structlog
 
 from pollin_actors.application import Application
 from pollin_actors.calls import Steps
@@ -18,58 +12,33 @@ from pollin_actors.errors import (
     CallbackNotFound,
     EndpointExists,
     EndpointNotFound,
-    InvalidValue,
+    Full,
     PhaseConflict,
+    PollinError,
+    UnknownPhase,
 )
-from pollin_actors.handlers import Discard, Reject
 from pollin_actors.identifiers import uuid7
-from pollin_actors.intake import Intake, Verify
-from pollin_actors.otp import Backoff, ReplyFuture, Runtime
-from pollin_actors.resources import Callback, Endpoint, PushResult, Request
-from pollin_actors.signatures import Delivery, Refused, Verified
-from pollin_actors.signatures.interface import HeaderPairs
-from pollin_actors.web.ordering import ordering_key
+from pollin_actors.resources import Callback, Endpoint, PushResult
+from pollin_actors.signatures import Delivery
+from pollin_actors.unverified import (
+    MOST_QUARANTINED,
+    MOST_QUARANTINED_BYTES,
+    QUARANTINED,
+    UNVERIFIED,
+    new_place,
+    parent_of,
+    place_of,
+)
+from pollin_actors.web.verifying import Verification
+from pollin_actors.web.waiting import packed
 
-__all__ = [
-    "QUARANTINED",
-    "UNVERIFIED",
-    "Quarantine",
-    "Quarantined",
-    "hide",
-    "new_place",
-    "quarantine_of",
-    "quarantined",
-    "verify_again",
-]
+__all__ = ["Quarantine", "Quarantined", "quarantine_of", "quarantined", "verify_again"]
 
-log = structlog.get_logger("pollin_actors")
+COUNTED_S = 1.0
+"""Seconds after which what a place holds is asked for again; until then it is counted here."""
 
-UNVERIFIED = "unverified"
-QUARANTINED = "quarantined"
-
-HIDDEN = b"**********"
-
-# As in HTTP/2: no header that a sender can set begins with a colon.
-_QUERY = b":query"
-
-KEEP_MS = 7 * 86_400_000
-"""Milliseconds for which quarantine lasts."""
-
-MOST_UNVERIFIED = 100_000
-"""Requests that may wait to be verified; then 503, as by a full endpoint."""
-
-MOST_UNVERIFIED_BYTES = 1024 * 1024 * 1024
-"""The same for their size."""
-
-KEPT_S = 600.0
-"""Seconds for which what has left, verified or discarded, can still be looked at. Everybody may
-send to such an endpoint, so this bounds what strangers make us keep."""
-
-MOST_QUARANTINED = 10_000
-"""Requests in quarantine; what comes beyond is recorded as discarded, with its reason."""
-
-BACKOFF = Backoff(first=0.5, most=60.0, jitter=1.0)
-ATTEMPTS = 1_000
+MOST_COUNTED = 10_000
+"""Places that are counted at a time."""
 
 
 def quarantine_of(endpoint_id: str) -> str:
@@ -77,41 +46,15 @@ def quarantine_of(endpoint_id: str) -> str:
 
     It has the phases ``unverified`` and ``quarantined``.
     """
-    return f"{endpoint_id}.unverified"
-
-
-def new_place(place: str) -> Endpoint:
-    """The endpoint of that id, where requests wait to be verified."""
-    return Endpoint.new(
-        [UNVERIFIED, QUARANTINED],
-        KEEP_MS,
-        id=place,
-        dedup_for=0,  # the ids are new ones
-        keep_for=KEPT_S,
-        consumes=[UNVERIFIED],
-        capacity=MOST_UNVERIFIED,
-        capacity_bytes=MOST_UNVERIFIED_BYTES,
-        intake=Intake(enabled=False),
-    )
-
-
-def hide(headers: HeaderPairs, verified: Verified) -> HeaderPairs:
-    """The headers without the secret, where one of them has shown it."""
-    if not verified.hidden or verified.secret is None:
-        return headers
-    pairs = list(headers)
-    shown = verified.secret.encode()
-    for index, (name, value) in enumerate(pairs):
-        if name.lower() in verified.hidden and value.strip().endswith(shown):
-            pairs[index] = (name, HIDDEN)
-    return pairs
+    return place_of(endpoint_id)
 
 
 class Quarantined(NamedTuple):
     """A request that did not verify."""
 
     callback: Callback
-    """As it came; its id is its own, and not what a sender says."""
+    """As it came, but that a secret which a header shows is hidden; its id is its own, and not what
+    a sender says."""
     reason: str
 
 
@@ -129,7 +72,7 @@ def quarantined(
     Raises:
         EndpointNotFound: nothing was ever taken unverified for such an endpoint.
     """
-    place = quarantine_of(endpoint_id)
+    place = place_of(endpoint_id)
     page = app.callbacks.fetch(place, phase=QUARANTINED, offset=offset, limit=limit).get()
     found = []
     for callback in page:
@@ -141,6 +84,9 @@ def quarantined(
 
 def verify_again(app: Application, endpoint_id: str, *, key: str | None = None) -> int:
     """Verify again what is in quarantine, as after a mistake with a secret was mended.
+
+    It is done by this application, whether or not it has a receiver, for as long as it runs; or by
+    another on the same store that does.
 
     Arguments:
         app: a running application.
@@ -154,7 +100,11 @@ def verify_again(app: Application, endpoint_id: str, *, key: str | None = None) 
         EndpointNotFound: nothing was ever taken unverified for such an endpoint.
         CallbackNotFound, PhaseConflict: the one is not in quarantine.
     """
-    place = quarantine_of(endpoint_id)
+    place = place_of(endpoint_id)
+    found = app.endpoints.find(place).get()
+    if found is None or parent_of(found) is None:
+        raise EndpointNotFound(place)
+    app.companion(Verification).serve(endpoint_id)
     if key is not None:
         app.callbacks.update_phase(place, key=key, phase=UNVERIFIED, expect=QUARANTINED).get()
         return 1
@@ -174,148 +124,122 @@ def _move(app: Application, place: str, key: str) -> bool:
     return True
 
 
+class PlaceTaken(PollinError):
+    """There is an endpoint where requests were to wait, and it is somebody's own."""
+
+    def __init__(self, endpoint_id: str) -> None:
+        super().__init__(
+            f"requests for endpoint {endpoint_id!r} are verified later and wait in "
+            f"{place_of(endpoint_id)!r}: expected none of that id, or one with the phases "
+            f"{UNVERIFIED!r} and {QUARANTINED!r}, got another; delete that one, or verify first"
+        )
+
+
+class _Held:
+    """How much a place holds, as it was a moment ago, and what was added since."""
+
+    __slots__ = ("bytes", "callbacks", "until")
+
+    def __init__(self, callbacks: int, size: int, until: float) -> None:
+        self.callbacks = callbacks
+        self.bytes = size
+        self.until = until
+
+
 class Quarantine:
-    """Takes requests that are to be verified later, and sees to it that they are.
+    """Takes requests that are to be verified later.
 
     Arguments:
         app: the application.
-        timeout: seconds that the inbox has to take a request.
     """
 
-    def __init__(self, app: Application, timeout: float) -> None:
+    def __init__(self, app: Application) -> None:
         self._app = app
-        self._timeout = timeout
-        # Of the runtime before: another one has handlers of its own to be given.
-        self._begun: Runtime | None = None
-        self._served: set[str] = set()
+        # From here on whatever waits is verified, as soon as the application runs.
+        self._verification = app.companion(Verification)
+        self._held: dict[str, _Held] = {}
+        # Endpoints whose place is there, as it should be; and the state of endpoints then.
+        self._places: dict[str, object] = {}
 
-    def begin(self, runtime: Runtime) -> None:
-        """Once after each start of the application: have verified what is left from before.
-
-        It waits for nothing.
-        """
-        if self._begun is not runtime:
-            self._begun = runtime
-            self._app.endpoints.index(timeout=None).add_done_callback(self._found)
-
-    def _found(self, reply: ReplyFuture[list[Endpoint]]) -> None:
-        try:
-            endpoints = reply.get(timeout=0)
-        except Exception:
-            self._begun = None  # the next request tries again
-            return
-        for endpoint in endpoints:
-            if endpoint.intake.verify is Verify.LATER:
-                self._serve(endpoint.id)
-
-    def push(self, endpoint: Endpoint, delivery: Delivery) -> Generator[Any, Any, PushResult]:
+    def push(
+        self, endpoint: Endpoint, delivery: Delivery, genuine: bool, left: Callable[[], float]
+    ) -> Generator[Any, Any, PushResult]:
         """Take a request for an endpoint that is to be verified later.
 
         Its id is a new one: the sender's may not be his to use.
+
+        Arguments:
+            endpoint: whom it is for.
+            delivery: what came.
+            genuine: whether it verifies as it comes. What does not is taken only as long as there
+                is room in quarantine, for it will most likely end there.
+            left: seconds that there are yet.
+
+        Raises:
+            Full: there is no room.
+            PlaceTaken: somebody's own endpoint is where they should wait.
         """
-        self._serve(endpoint.id)
-        request = Request([(_QUERY, delivery.query), *delivery.headers], delivery.body)
-        at = self._app.runtime.clock.time_ns()
-        callback = Callback(uuid7(), request, UNVERIFIED, at)
-        place = quarantine_of(endpoint.id)
+        request = packed(delivery, endpoint.intake.scheme)
+        callback = Callback(uuid7(), request, UNVERIFIED, self._app.runtime.clock.time_ns())
+        if self._places.get(endpoint.id) is not self._app._changes.revision:
+            yield from self._look(endpoint.id, left)
+        self._verification.serve(endpoint.id)
+        if not genuine:
+            yield from self._find_room(endpoint.id, callback.size, left)
+        place, push = place_of(endpoint.id), self._app.callbacks.push
+        result: PushResult | None = None
         try:
-            result: PushResult = yield self._push(place, callback)
+            result = yield push(place, callback, timeout=left())
         except EndpointNotFound:
-            yield from self._make(place)
-            result = yield self._push(place, callback)
+            pass  # another process has deleted it, or a moment ago this one
+        except UnknownPhase:
+            self._places.pop(endpoint.id, None)
+            raise PlaceTaken(endpoint.id) from None
+        if result is None:
+            yield from self._make(endpoint.id, left)
+            again: PushResult = yield push(place, callback, timeout=left())
+            result = again
+        # Once more: what had been served may have come to its end in between.
+        self._verification.serve(endpoint.id)
         return result
 
-    def _push(self, place: str, callback: Callback) -> ReplyFuture[PushResult]:
-        return self._app.callbacks.push(place, callback, timeout=self._timeout)
-
-    def _make(self, place: str) -> Steps[None]:
-        endpoint = new_place(place)
-        with contextlib.suppress(EndpointExists):
-            yield self._app.endpoints.create(endpoint, timeout=self._timeout)
-
-    def _serve(self, endpoint_id: str) -> None:
-        """Have a handler verify what is taken for an endpoint."""
-        if endpoint_id in self._served:
-            return
-        verifier = Verifier(self._app, endpoint_id)
-        name = f"verify {endpoint_id}"[:200]
-        if not any(info.name == name for info in self._app.handlers):
-            # Another receiver of this application may be quicker.
-            with contextlib.suppress(InvalidValue):
-                self._app.add_handler(
-                    verifier.verify,
-                    quarantine_of(endpoint_id),
-                    phase=UNVERIFIED,
-                    dead_letter=QUARANTINED,
-                    max_attempts=ATTEMPTS,
-                    backoff=BACKOFF,
-                    name=name,
-                )
-        self._served.add(endpoint_id)
-
-
-class Verifier:
-    """Verifies requests for one endpoint that were taken before.
-
-    Arguments:
-        app: the application.
-        endpoint_id: the endpoint that they are for.
-    """
-
-    def __init__(self, app: Application, endpoint_id: str) -> None:
-        self._app = app
-        self._endpoint_id = endpoint_id
-
-    async def verify(self, callback: Callback) -> Reject | Discard | None:
-        """Push a request to its endpoint if it verifies; else it goes into quarantine."""
-        endpoint = await self._app.endpoints.find(self._endpoint_id)
-        if endpoint is None:
-            return Reject("the endpoint does not exist any more")
-        delivery = _delivery(callback.request)
-        # By the clock of its arrival: it did not make itself wait.
-        at = callback.created_at
-        verified = endpoint.intake.scheme.verify(delivery, endpoint.secrets_at(at), at / 1e9)
-        if isinstance(verified, Refused):
-            log.warning("receiver.quarantined", endpoint=self._endpoint_id, reason=verified.reason)
-            return await self._reject(verified.reason)
-        if verified.reply is not None:
-            return None
-        await self._push(endpoint.intake, callback, delivery, verified)
-        return None
-
-    async def _reject(self, reason: str) -> Reject | Discard:
-        place = quarantine_of(self._endpoint_id)
-        held = await self._app.callbacks.count(place, phase=QUARANTINED)
-        return Discard(reason) if held >= MOST_QUARANTINED else Reject(reason)
-
-    async def _push(
-        self, intake: Intake, callback: Callback, delivery: Delivery, verified: Verified
-    ) -> None:
-        # The same id at each attempt, so that it is pushed once.
-        key = callback.id if verified.key is None else verified.key
-        request = Request(hide(delivery.headers, verified), delivery.body)
-        origin = f"{quarantine_of(self._endpoint_id)}/{callback.id}"
-        taken = Callback(
-            key,
-            request,
-            "",
-            callback.created_at,
-            origin=origin,
-            fence=verified.fence,
-            ordering_key=ordering_key(intake, delivery),
+    def _look(self, endpoint_id: str, left: Callable[[], float]) -> Steps[None]:
+        revision = self._app._changes.revision
+        place: Endpoint | None = yield self._app.endpoints.find(
+            place_of(endpoint_id), timeout=left()
         )
-        await self._app.callbacks.push(self._endpoint_id, taken)
+        if place is None:
+            yield from self._make(endpoint_id, left)
+        elif parent_of(place) is None:
+            raise PlaceTaken(endpoint_id)
+        if len(self._places) >= MOST_COUNTED:
+            self._places.clear()
+        self._places[endpoint_id] = revision
 
+    def _make(self, endpoint_id: str, left: Callable[[], float]) -> Steps[None]:
+        endpoints = self._app.endpoints
+        with contextlib.suppress(EndpointExists):
+            yield endpoints.create(new_place(endpoint_id), timeout=left())
+        # Afterwards: who deletes the endpoint looks for its place after that.
+        if (yield endpoints.find(endpoint_id, timeout=left())) is None:
+            yield endpoints.delete(place_of(endpoint_id), timeout=left())
+            raise EndpointNotFound(endpoint_id)
 
-def _delivery(request: Any) -> Delivery:
-    """What came, as it came."""
-    if not isinstance(request, Request):
-        return Delivery((), b"")
-    pairs = [
-        (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-        for name, value in request.headers
-    ]
-    query = b""
-    if pairs and pairs[0][0] == _QUERY:
-        query = pairs.pop(0)[1]
-    return Delivery(pairs, request.body, query)
+    def _find_room(self, endpoint_id: str, size: int, left: Callable[[], float]) -> Steps[None]:
+        place = place_of(endpoint_id)
+        now = self._app.runtime.clock.monotonic()
+        held = self._held.get(place)
+        if held is None or held.until <= now:
+            try:
+                stats = yield self._app.callbacks.stats(place, timeout=left())
+            except EndpointNotFound:
+                return  # it is made again
+            if len(self._held) >= MOST_COUNTED:
+                self._held.clear()
+            held = self._held[place] = _Held(stats.queued, stats.size, now + COUNTED_S)
+        if held.callbacks >= MOST_QUARANTINED:
+            raise Full(place, "callbacks", held.callbacks, MOST_QUARANTINED)
+        if held.bytes + size > MOST_QUARANTINED_BYTES:
+            raise Full(place, "bytes", held.bytes, MOST_QUARANTINED_BYTES)
+        held.callbacks += 1
+        held.bytes += size

@@ -36,6 +36,17 @@ class Rate:
         """As ``wait``; a request that is taken is counted."""
         return self._guard.run(self._take, now)
 
+    def give_back(self) -> None:
+        """One that was counted has come to nothing, and counts no longer."""
+        self._guard.run(self._give_back)
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing counts any more: a new one would be the same."""
+        return self._until <= now
+
+    def _give_back(self) -> None:
+        self._until -= self._interval
+
     def _take(self, now: float) -> float:
         wait = self.wait(now)
         if not wait:

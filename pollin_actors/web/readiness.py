@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pollin_actors.application import Application
 from pollin_actors.calls import Steps
 from pollin_actors.errors import NotRunning, PollinError
@@ -22,12 +24,16 @@ class Readiness:
     Arguments:
         app: the application.
         timeout: seconds after which a backend that has not answered counts as unavailable.
+        tell: is told of errors for which it is.
     """
 
-    __slots__ = ("_app", "_kept_until", "_reply", "_runtime", "_timeout")
+    __slots__ = ("_app", "_kept_until", "_reply", "_runtime", "_tell", "_timeout")
 
-    def __init__(self, app: Application, timeout: float) -> None:
+    def __init__(
+        self, app: Application, timeout: float, tell: Callable[[BaseException], None]
+    ) -> None:
         self._app = app
+        self._tell = tell
         self._timeout = timeout
         self._reply: ReplyFuture[None] | None = None
         self._runtime: Runtime | None = None
@@ -41,7 +47,8 @@ class Readiness:
             yield self._ask()
         except NotRunning as error:
             return unhealthy(error.state)
-        except (PollinError, OtpError):
+        except (PollinError, OtpError) as error:
+            self._tell(error)
             return UNREADY
         return HEALTHY
 

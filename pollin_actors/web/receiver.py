@@ -40,7 +40,7 @@ def asgi(
     it has to be signed, and what else is asked of it, says the endpoint's ``intake``. By default
     the sender shows the endpoint's secret as ``X-Pollin-Secret: <secret>`` or, if there is no such
     header, as ``Authorization: Bearer <secret>``. What is stored has ``**********`` as the value
-    of each header that carried the secret; every other header is kept as it came.
+    of each header that showed a secret, right or wrong; every other header is kept as it came.
 
     The id is the event's own where the scheme has one. A second delivery of it is answered 200 as
     well, with the outcome ``duplicate``, and adds nothing.
@@ -62,7 +62,8 @@ def asgi(
         app: the application.
         max_bytes: the largest body that is read; by default the application's ``max_bytes``,
             which in any case holds for headers and body together.
-        timeout: seconds that the inbox has to take a request; then the answer is 503.
+        timeout: seconds that the inbox has to take a request, from when its body is there, however
+            many steps that needs; then the answer is 503.
         body_timeout: seconds within which the body has to come.
         ack: what 200 says. ``"durable"``: it is stored, as durably as the backend promises.
             ``"accepted"``: it was genuine and is on its way, and is lost if it cannot be stored,
@@ -198,8 +199,10 @@ def _path(scope: Scope) -> str:
     """The decoded path below where we are mounted; whether or not it includes the mount point."""
     path: str = scope["path"]
     # Litestar ends the paths of what is mounted in it with a slash that nobody has sent.
-    if path[-1:] == "/" and not (scope.get("raw_path") or b"/").endswith(b"/"):
-        path = path[:-1]
+    if path[-1:] == "/":
+        raw: bytes = scope.get("raw_path") or b"/"
+        if not raw.endswith(b"/") and raw[-3:].lower() != b"%2f":
+            path = path[:-1]
     root: str = scope.get("root_path") or ""
     if root and path.startswith(root):
         below = path[len(root) :]

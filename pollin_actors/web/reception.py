@@ -6,10 +6,10 @@ body or the answer of an actor, so that ASGI awaits it and WSGI waits for it.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Generator
 from enum import Enum
 from functools import partial
+from time import monotonic
 from typing import Any, Literal, TypeAlias
 
 import structlog
@@ -27,7 +27,7 @@ from pollin_actors.errors import (
 from pollin_actors.identifiers import uuid7
 from pollin_actors.intake import Verify
 from pollin_actors.otp import OtpError, ReplyFuture
-from pollin_actors.resources import MAX_ENDPOINT_ID, Callback, PushResult, Request
+from pollin_actors.resources import MAX_ENDPOINT_ID, Callback, Outcome, PushResult, Request
 from pollin_actors.signatures import Delivery, Refused, Verified
 from pollin_actors.signatures.interface import HeaderPairs
 from pollin_actors.web.answers import (
@@ -49,11 +49,16 @@ from pollin_actors.web.answers import (
     too_many,
     unhealthy,
 )
+from pollin_actors.web.deadlines import Until
 from pollin_actors.web.failures import Refusals, log_failure
+from pollin_actors.web.in_flight import InFlight
 from pollin_actors.web.known import Known, KnownEndpoints
 from pollin_actors.web.ordering import ordering_key
-from pollin_actors.web.quarantine import Quarantine, hide
+from pollin_actors.web.quarantine import Quarantine
+from pollin_actors.web.rates import Rate
 from pollin_actors.web.readiness import Readiness
+from pollin_actors.web.waiting import hide
+from pollin_actors.web.workers import Workers
 
 __all__ = ["BODY", "OnReceived", "Reception", "Taking"]
 
@@ -68,6 +73,11 @@ class _Body(Enum):
 
 BODY = _Body.BODY
 """What is needed next is the body: bytes, as long as it may be."""
+
+ATTEMPTS = 3
+"""How often a request is looked at, where its endpoint changes all the while."""
+
+CHANGES = "the endpoint was changed each time that it was about to be taken"
 
 Taking: TypeAlias = Generator[ReplyFuture[Any] | Literal[_Body.BODY], Any, Answer]
 """Yields futures and is sent their values or thrown their errors, or ``BODY``, and returns the
@@ -98,12 +108,12 @@ class Reception:
         self._timeout = timeout
         self._wait = wait
         self._on_received = on_received
-        self._known = KnownEndpoints(app, timeout)
-        self._readiness = Readiness(app, timeout)
-        self._quarantine = Quarantine(app, timeout)
+        self._known = KnownEndpoints(app)
         self._refusals = Refusals()
-        self._begun = False
-        self._warned = False
+        self._readiness = Readiness(app, timeout, partial(self._unavailable, ""))
+        self._quarantine = Quarantine(app)
+        self._in_flight = InFlight()
+        self._workers = app.companion(Workers)
 
     def take(self, method: str, path: str, query: bytes, headers: Any) -> Taking:
         """Answer one request.
@@ -119,8 +129,6 @@ class Reception:
             if path == "/healthz":
                 return self._health(method)
             if path == "/readyz":
-                if self._app.state is State.RUNNING:
-                    self._quarantine.begin(self._app.runtime)
                 return (yield from self._readiness.answer(method))
             # An id that no endpoint can have: it never gets as far as the actors.
             if (
@@ -141,11 +149,13 @@ class Reception:
             return NOT_FOUND
         except TooLarge:
             return TOO_LARGE
-        except Full:
+        except Full as error:
+            self._unavailable(endpoint_id, error)
             return FULL
         except InvalidValue:
             return BAD_REQUEST
-        except (PollinError, OtpError):
+        except (PollinError, OtpError) as error:
+            self._unavailable(endpoint_id, error)
             return UNAVAILABLE
         except Exception as error:
             log_failure("receiver.failed", endpoint_id, error)
@@ -158,14 +168,13 @@ class Reception:
         return HEALTHY if state is State.RUNNING else unhealthy(state)
 
     def _take(self, endpoint_id: str, query: bytes, headers: HeaderPairs) -> Taking:
-        if not self._begun:
-            self._begin()
         try:
             declared, content_type = _look(headers)
         except (TypeError, ValueError, AttributeError):
             return BAD_REQUEST
-        known = self._known.recent(endpoint_id) or (yield from self._read(endpoint_id))
-        self._quarantine.begin(known.runtime)
+        known = self._known.recent(endpoint_id)
+        if known is None:
+            known = yield from self._read(endpoint_id, self._timeout)
         refusal = _refusal(known, content_type)
         if refusal is not None:
             return refusal
@@ -173,52 +182,76 @@ class Reception:
         if declared is not None and (len(declared) > 18 or int(declared) > self.limit):
             return TOO_LARGE
         delivery = Delivery(headers, (yield BODY), query)
-        before, known = (
-            known,
-            self._known.recent(endpoint_id) or (yield from self._read(endpoint_id)),
-        )
+        # The body has taken its time, and much may have changed. From here on it is ours to hurry.
+        until = Until(known.runtime.clock, self._timeout)
+        before, known = known, self._known.recent(endpoint_id)
+        if known is None:
+            known = yield from self._read(endpoint_id, until.left())
         if known is not before:
-            # The body has taken its time, and much may have changed.
             refusal = _refusal(known, content_type)
             if refusal is not None:
                 return refusal
-        return (yield from self._verify(known, delivery))
+        return (yield from self._verify(known, delivery, content_type, until))
 
-    def _verify(self, known: Known, delivery: Delivery) -> Taking:
+    def _verify(
+        self, known: Known, delivery: Delivery, content_type: bytes | None, until: Until
+    ) -> Taking:
         endpoint_id = known.endpoint.id
         verified = _verify(known, delivery)
-        if known.endpoint.intake.verify is Verify.LATER and not _asks(verified):
-            return (yield from self._take_unverified(known, delivery))
-        if isinstance(verified, Refused):
-            # Another process may have changed the secret since.
-            known = yield from self._read(endpoint_id)
+        for attempt in range(ATTEMPTS):
+            later = known.endpoint.intake.verify is Verify.LATER
+            if later and not _asks(verified):
+                genuine = isinstance(verified, Verified)
+                return (yield from self._take_unverified(known, delivery, genuine, until))
+            if isinstance(verified, Verified):
+                if verified.reply is not None:
+                    return replied(verified.reply)
+                answer = yield from self._take_verified(known, delivery, verified, until)
+                if answer is not None:
+                    return answer
+                # The secret that has verified it is valid no longer, and another may be; or the
+                # first phase is another now.
+            if attempt == ATTEMPTS - 1:
+                break
+            # Another process may have changed the secret since, or anything else.
+            before, known = known, (yield from self._read(endpoint_id, until.left()))
+            refusal = _refusal(known, content_type)
+            if refusal is not None:
+                return refusal
+            if isinstance(verified, Refused) and _same_terms(before, known):
+                break  # it would be refused again: strangers must not make us work twice
             verified = _verify(known, delivery)
+        now = known.runtime.clock.monotonic()
         if isinstance(verified, Refused):
-            now = known.runtime.clock.monotonic()
             self._refusals.log(endpoint_id, verified.reason, now)
             return UNAUTHORIZED
-        if verified.reply is not None:
-            return replied(verified.reply)
-        if wait := _count(known):
-            return too_many(wait)
-        try:
-            return (yield from self._push(known, delivery, verified))
-        except (WrongSecret, UnknownPhase):
-            # The secret that has verified it is valid no longer, and another may be; or the
-            # first phase is another now.
-            known = yield from self._read(endpoint_id)
-            verified = _verify(known, delivery)
-            if isinstance(verified, Refused):
-                return UNAUTHORIZED
-            return (yield from self._push(known, delivery, verified))
+        self._refusals.log(endpoint_id, CHANGES, now, event="receiver.unavailable")
+        return UNAVAILABLE
 
-    def _read(self, endpoint_id: str) -> Generator[ReplyFuture[Any], Any, Known]:
-        known = yield from self._known.read(endpoint_id)
+    def _read(self, endpoint_id: str, timeout: float) -> Generator[ReplyFuture[Any], Any, Known]:
+        known = yield from self._known.read(endpoint_id, timeout)
         if known is None:
             raise EndpointNotFound(endpoint_id)
         return known
 
-    def _push(self, known: Known, delivery: Delivery, verified: Verified) -> Taking:
+    def _take_verified(
+        self, known: Known, delivery: Delivery, verified: Verified, until: Until
+    ) -> Generator[Any, Any, Answer | None]:
+        """Take what is genuine; None if the endpoint is not any more as it was read."""
+        rate = known.rate
+        if wait := _count(known, rate):
+            return too_many(wait)
+        try:
+            return (yield from self._push(known, delivery, verified, until))
+        except (WrongSecret, UnknownPhase):
+            _uncount(rate)
+        except Exception:
+            _uncount(rate)
+            raise
+        # Outside: what comes of the next attempt must not drag this error along.
+        return None
+
+    def _push(self, known: Known, delivery: Delivery, verified: Verified, until: Until) -> Taking:
         endpoint = known.endpoint
         request = Request(hide(delivery.headers, verified), delivery.body)
         key = uuid7() if verified.key is None else verified.key
@@ -230,37 +263,61 @@ class Reception:
         # whether the endpoint is still the one that was read.
         secret = endpoint.secret if verified.secret is None else verified.secret
         if not self._wait:
-            return self._send(endpoint.id, callback, secret)
+            return self._send(known, callback, secret)
         result = yield self._app.callbacks.push(
-            endpoint.id, callback, secret=secret, timeout=self._timeout
+            endpoint.id, callback, secret=secret, timeout=until.left()
         )
-        self._tell(endpoint.id, result)
+        self._taken(endpoint.id, known.rate, result)
         return accepted(result)
 
-    def _take_unverified(self, known: Known, delivery: Delivery) -> Taking:
-        if wait := _count(known):
+    def _take_unverified(
+        self, known: Known, delivery: Delivery, genuine: bool, until: Until
+    ) -> Taking:
+        # Strangers have a rate of their own to use up.
+        rate = known.rate if genuine else known.strangers
+        if wait := _count(known, rate):
             return too_many(wait)
-        result = yield from self._quarantine.push(known.endpoint, delivery)
+        try:
+            result = yield from self._quarantine.push(known.endpoint, delivery, genuine, until.left)
+        except Exception:
+            _uncount(rate)
+            raise
         return taken(result.callback.id)
 
-    def _send(self, endpoint_id: str, callback: Callback, secret: Any) -> Answer:
+    def _send(self, known: Known, callback: Callback, secret: Any) -> Answer:
+        endpoint_id, size = known.endpoint.id, callback.size
+        self._in_flight.begin(endpoint_id, size)
         # Without a deadline: once it is answered it must not be withdrawn.
-        reply = self._app.callbacks.push(endpoint_id, callback, secret=secret, timeout=None)
+        try:
+            reply = self._app.callbacks.push(endpoint_id, callback, secret=secret, timeout=None)
+        except BaseException:
+            self._in_flight.end(size)
+            raise
         if not reply.done():
-            reply.add_done_callback(partial(self._sent, endpoint_id))
+            reply.add_done_callback(partial(self._sent, endpoint_id, known.rate, size))
             return taken(callback.id)
+        self._in_flight.end(size)
         result = reply.get(timeout=0)
-        self._tell(endpoint_id, result)
+        self._taken(endpoint_id, known.rate, result)
         return accepted(result)
 
-    def _sent(self, endpoint_id: str, reply: ReplyFuture[PushResult]) -> None:
+    def _sent(
+        self, endpoint_id: str, rate: Rate | None, size: int, reply: ReplyFuture[PushResult]
+    ) -> None:
         """One that was answered before it was stored has been stored, or has not."""
+        self._in_flight.end(size)
         try:
             result = reply.get(timeout=0)
         except Exception as error:
             log.error("receiver.lost", endpoint=endpoint_id, error=str(error))  # noqa: TRY400
         else:
-            self._tell(endpoint_id, result)
+            self._taken(endpoint_id, rate, result)
+
+    def _taken(self, endpoint_id: str, rate: Rate | None, result: PushResult) -> None:
+        if result.outcome is Outcome.DUPLICATE:
+            # Whoever has one genuine request may send it again: others' must not be used up by it.
+            _uncount(rate)
+        self._tell(endpoint_id, result)
 
     def _tell(self, endpoint_id: str, result: PushResult) -> None:
         if self._on_received is not None:
@@ -269,22 +326,16 @@ class Reception:
             except Exception as error:
                 log_failure("receiver.hook_failed", endpoint_id, error)
 
-    def _begin(self) -> None:
-        self._begun = True
-        if multiprocessing.parent_process() is not None:
-            self.warn()
+    def _unavailable(self, endpoint_id: str, error: BaseException) -> None:
+        """Log why a request was answered 503, or count it."""
+        runtime = self._app._runtime
+        now = monotonic() if runtime is None else runtime.clock.monotonic()
+        known = endpoint_id if self._known.knows(endpoint_id) else ""
+        self._refusals.unavailable("receiver.unavailable", known, error, now)
 
     def warn(self) -> None:
         """We are one of several worker processes: say once if each has an inbox of its own."""
-        backend = self._app.backend
-        if self._warned or backend.shared:
-            return
-        self._warned = True
-        log.warning(
-            "receiver.inbox_of_one_process",
-            backend=type(backend).__name__,
-            hint="each worker process has an inbox of its own: run one, or use sqlite://",
-        )
+        self._workers.warn()
 
 
 def _pairs(headers: Any) -> HeaderPairs:
@@ -334,10 +385,25 @@ def _refusal(known: Known, content_type: bytes | None) -> Answer | None:
     return None
 
 
-def _count(known: Known) -> float:
+def _count(known: Known, rate: Rate | None) -> float:
     """Count a request that is about to be taken; seconds to wait if it is beyond the rate."""
-    rate = known.rate
     return 0.0 if rate is None else rate.take(known.runtime.clock.monotonic())
+
+
+def _uncount(rate: Rate | None) -> None:
+    """What was counted was not taken after all, or was there already."""
+    if rate is not None:
+        rate.give_back()
+
+
+def _same_terms(before: Known, now: Known) -> bool:
+    """Whether what is genuine is found out in the same way with the same secrets."""
+    one, other = before.endpoint, now.endpoint
+    return one is other or (
+        one.secret == other.secret
+        and one.old_secrets == other.old_secrets
+        and one.intake == other.intake
+    )
 
 
 def _asks(verified: Verified | Refused) -> bool:
@@ -352,5 +418,5 @@ def _verify(known: Known, delivery: Delivery) -> Verified | Refused:
         return endpoint.intake.scheme.verify(delivery, secrets, now / 1e9)
     except Exception as error:
         # A scheme never raises; should one do, it has not verified anything.
-        log_failure("receiver.scheme_failed", endpoint.id, error.with_traceback(None))
+        log_failure("receiver.scheme_failed", endpoint.id, error, bare=True)
         return Refused("the scheme failed")

@@ -111,6 +111,8 @@ def _headers(environ: Environ) -> list[tuple[bytes, bytes]]:
     for name, value in environ.items():
         if name.startswith("HTTP_"):
             key = name[5:]
+            if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+                continue  # it is without HTTP_ that the server itself goes by it
         elif name in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
             key = name
         else:
@@ -125,7 +127,8 @@ def _read_body(environ: Environ, limit: int) -> bytes | Answer:
     if environ.get("wsgi.input_terminated"):
         left = limit + 1  # the server knows where it ends, also when it came in chunks
     elif declared:
-        left = int(declared)
+        # Whatever was declared, no more than tells that it is too large.
+        left = min(int(declared), limit + 1)
     elif environ.get("HTTP_TRANSFER_ENCODING"):
         return LENGTH_REQUIRED  # it has a body, which this server does not read to its end
     else:

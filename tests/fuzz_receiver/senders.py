@@ -10,7 +10,7 @@ from random import Random
 from pollin_actors import Endpoint, InvalidValue, Secret, signatures
 from pollin_actors.intake import Intake, Verify
 from pollin_actors.signatures import Delivery, Scheme, Verified, parse_scheme
-from pollin_actors.web.quarantine import new_place, quarantine_of
+from pollin_actors.unverified import new_place
 
 __all__ = ["LATER", "Sender", "senders", "special_endpoints"]
 
@@ -108,8 +108,8 @@ class Sender:
     def endpoints(self) -> list[Endpoint]:
         """The endpoint that it sends to, and one that verifies later."""
         later = Intake(self.scheme, verify=Verify.LATER)
-        # As the receiver would make it, but that it keeps nothing of what has left it.
-        place = new_place(quarantine_of(self.name + LATER)).replace(keep_for=0)
+        # As the receiver would make it.
+        place = new_place(self.name + LATER)
         return [
             _endpoint(self.name, self.secret, Intake(self.scheme)),
             _endpoint(self.name + LATER, self.secret, later),

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pollin_actors.secret import Secret
-from pollin_actors.signatures import Delivery, Hmac, Refused, Scheme, Unsigned, Verified
+from pollin_actors.signatures import (
+    Delivery,
+    Hmac,
+    Refused,
+    Scheme,
+    StandardWebhooks,
+    Unsigned,
+    Verified,
+    standard,
+)
 from tests.signatures.vectors import BY_NAME, VECTORS, Vector, accepted, refused
 
 NOW = 1_614_265_330.0
@@ -154,6 +167,68 @@ def test_sixteen_signatures_are_looked_at() -> None:
     accepted(vector.verify(vector.delivery()._replace(headers=pairs)))
 
 
+def private_key(number: int) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(number.to_bytes(32, "big"))
+
+
+def public_key(number: int) -> str:
+    raw = private_key(number).public_key().public_bytes_raw()
+    return "whpk_" + base64.b64encode(raw).decode()
+
+
+@pytest.mark.parametrize(
+    ("count", "right", "most", "reason"),
+    [
+        (16, True, 0, "more than 4 signatures of version v1a"),
+        (5, False, 0, "more than 4 signatures of version v1a"),
+        (4, False, 16, "by any of 4 trusted keys"),
+        (3, True, 16, ""),
+    ],
+)
+def test_the_body_is_hashed_a_few_times_at_most(
+    monkeypatch: pytest.MonkeyPatch, count: int, right: bool, most: int, reason: str
+) -> None:
+    """Whoever sends signatures makes us hash the body for each of them and each key: 16 times,
+    also where a signature is repeated, and where the list of keys is as long as may be."""
+    calls = []
+
+    def counted(*arguments: Any) -> bool:
+        calls.append(arguments)
+        return bool(is_signed_by(*arguments))
+
+    is_signed_by = standard._is_signed_by
+    monkeypatch.setattr(standard, "_is_signed_by", counted)
+    scheme = StandardWebhooks(tuple(map(public_key, range(4))))
+    others = [private_key(9).sign(b"%d" % number) for number in range(count)]
+    signatures = [*others, *others][:15]
+    if right:
+        signatures = [*signatures[:15], private_key(3).sign(b"a.100.body")]
+    value = b" ".join([b"v1a," + base64.b64encode(it) for it in signatures])
+    headers = [(b"webhook-id", b"a"), (b"webhook-timestamp", b"100")]
+    came = Delivery([*headers, (b"webhook-signature", value)], b"body")
+    outcome = scheme.verify(came, [Secret("any")], 100.0)
+    if reason:
+        assert reason in refused(outcome)
+    else:
+        assert accepted(outcome).key == "a"
+    assert len(calls) <= most
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"x" * 63, b"x" * 65, b"x" * 32 + (2**252 + 2**125).to_bytes(32, "little")]
+)
+def test_what_no_key_can_have_signed_costs_no_hash(
+    monkeypatch: pytest.MonkeyPatch, raw: bytes
+) -> None:
+    """A wrong length, or a number that is larger than the order of the curve."""
+    monkeypatch.setattr(standard, "_is_signed_by", lambda *_: pytest.fail("hashed"))
+    value = b"v1a," + base64.b64encode(raw)
+    headers = [(b"webhook-id", b"a"), (b"webhook-timestamp", b"100")]
+    came = Delivery([*headers, (b"webhook-signature", value)], b"body")
+    outcome = StandardWebhooks((public_key(1),)).verify(came, [Secret("any")], 100.0)
+    assert "by any of 1 trusted keys" in refused(outcome)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "reason"),
     [
@@ -189,11 +264,12 @@ def test_a_reason_says_how_many_secrets_were_tried() -> None:
 @pytest.mark.parametrize(
     ("query", "reason"),
     [
-        (b"bodySHA256=" + b"0" * 64, "not the one whose digest"),
-        (b"bodySHA256=", "not the one whose digest"),
-        (b"bodySHA256=\xff", "not the one whose digest"),
-        (b"bodySHA256=a&bodySHA256=a", "more than one bodySHA256"),
-        (b"", "no form"),
+        (b"foo=1&bar=2&bodySHA256=" + b"0" * 64, "not the one whose digest"),
+        (b"foo=1&bar=2&bodySHA256=", "the query is not that of Twilio.url"),
+        (b"foo=1&bar=2&bodySHA256=\xff", "the query is not that of Twilio.url"),
+        (b"bodySHA256=" + b"0" * 64, "the query is not that of Twilio.url"),
+        (b"", "the query is not that of Twilio.url"),
+        (b"foo=1&bar=2", "no form"),
     ],
 )
 def test_bodies_of_twilio_that_are_no_forms(query: bytes, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from pollin_actors.errors import InvalidValue
 from pollin_actors.intake import Intake
 from pollin_actors.secret import Secret
 from pollin_actors.signatures import (
+    SCHEME_PATTERN,
     Delivery,
     GitHub,
     Hmac,
@@ -64,11 +66,12 @@ def hmacs(draw: st.DrawFn) -> Hmac:
 
 
 urls = st.builds(
-    "{}://{}{}/{}".format,
+    "{}://{}{}/{}{}".format,
     st.sampled_from(["http", "https"]),
     st.sampled_from(["a.example", "A.example", "127.0.0.1", "[::1]"]),
     st.sampled_from(["", ":80", ":443", ":8443"]),
     st.text("abc%20/-_.~+=&;:@!", max_size=20),
+    st.just("") | st.text("abc%20/-_.~+=&;:@!?", min_size=1, max_size=20).map("?{}".format),
 )
 schemes: st.SearchStrategy[Scheme] = st.one_of(
     st.sampled_from([GitHub(), Shopify(), Unsigned(), SharedSecret()]),
@@ -87,6 +90,7 @@ def test_a_scheme_is_read_back_from_its_text(scheme: Scheme) -> None:
     """Equal, with all its options, out of one printable line; also by way of an Intake."""
     text = scheme.text()
     assert parse_scheme(text) == scheme
+    assert re.search(SCHEME_PATTERN, text)
     assert text.isprintable()
     assert parse_scheme(text).text() == text
     assert Intake.from_fields(Intake(scheme=scheme).as_fields()).scheme == scheme
@@ -99,8 +103,9 @@ def test_what_is_signed_verifies(scheme: Scheme, body: bytes, now: float, named:
     now, secret = float(int(now)), scheme.generate_secret()
     # An id that we make may have what separates in it; "@" is no separator here.
     with_id = isinstance(scheme, Hmac) and "{id}" in scheme.signed
-    made = scheme.sign(body, secret, now, id="@" if named or with_id else None, query=b"q=1")
-    delivery = Delivery([(n.encode(), v.encode()) for n, v in made], body, b"q=1")
+    query = scheme.url.partition("?")[2].encode() if isinstance(scheme, Twilio) else b"q=1"
+    made = scheme.sign(body, secret, now, id="@" if named or with_id else None, query=query)
+    delivery = Delivery([(n.encode(), v.encode()) for n, v in made], body, query)
     first = accepted(scheme.verify(delivery, [secret], now))
     assert first == scheme.verify(delivery, [Secret("whsec_other"), secret], now)
 
@@ -120,11 +125,24 @@ def test_what_is_signed_verifies(scheme: Scheme, body: bytes, now: float, named:
             Hmac(signed="{timestamp}.{body}", timestamp_header="T"),
         ),
         ("twilio?url=https://a.example/hook", Twilio("https://a.example/hook")),
+        (
+            "twilio?url=https%3A%2F%2Fa.example%2Fhook%3Fb%3D1%26c",
+            Twilio("https://a.example/hook?b=1&c"),
+        ),
     ],
 )
 def test_texts_of_schemes(text: str, scheme: Scheme) -> None:
     """As they are written by hand."""
     assert parse_scheme(text) == scheme
+    assert re.search(SCHEME_PATTERN, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "gitlab", "github?a=1", "slack?tolerance=x", "twilio", "twilio?", "none?", "Slack"]
+)
+def test_the_pattern_tells_what_there_is(text: str) -> None:
+    """Names, their options, and numbers: what it does not match is no scheme."""
+    assert not re.search(SCHEME_PATTERN, text)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +222,9 @@ def test_options_of_hmac_that_cannot_be(options: dict[str, Any], said: str) -> N
         "ftp://a.example/",
         "https://",
         "https:///hook",
-        "https://a.example/hook?a=1",
         "https://a.example/hook?",
+        "https://a.example/hook?bodySHA256=",
+        "https://a.example/hook?a=1&bodySHA256=00",
         "https://a.example/hook#a",
         "https://user:password@a.example/hook",
         "https://a.example/a b",

@@ -6,9 +6,13 @@ import base64
 import hashlib
 import hmac
 import json
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 
+from pollin_actors import Application, Callback, Endpoint, Request
+from pollin_actors.errors import InvalidValue
+from pollin_actors.resources import Intake, Outcome
 from pollin_actors.secret import Secret
 from pollin_actors.signatures import (
     Delivery,
@@ -60,12 +64,6 @@ UNSIGNED_IDS = [
         b"i-twilio-idempotency-token",
         FORM,
         digest(b"https://a.example/hookBodyhelloSid1"),
-    ),
-    (
-        Hmac(id_header="X-Id", signed="{timestamp}.{body}", timestamp_header="X-Time"),
-        b"x-id",
-        b"{}",
-        digest(b"{}"),
     ),
 ]
 unsigned_ids = pytest.mark.parametrize(
@@ -235,6 +233,79 @@ def test_who_shows_the_secret_may_send_as_often_as_he_likes(scheme: Scheme) -> N
     assert outcome == Verified(None, None, SECRET, (shown,))
 
 
+TIMED = Hmac(id_header="X-Id", signed="{timestamp}.{body}", timestamp_header="X-Time")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [b"another", None, b"", b"\xff", b"x" * 5000, b"a\0b", b"x" * 436, "é".encode(), b":", b" "],
+)
+def test_where_a_time_is_signed_the_fence_is_of_both(other: bytes | None) -> None:
+    """Sent again with another id, an unusable one or none, it is known by what is signed."""
+    genuine = delivered(TIMED, b"{}", "one")
+    fence = digest(b"%d.{}" % NOW)
+    first, again = verify(TIMED, genuine), verify(TIMED, with_header(genuine, b"x-id", other))
+    assert (first.key, first.fence) == (f"one:{digest(b'{}')}", fence)
+    assert again.fence == fence
+    assert again.key is not None
+    assert again.key.endswith((digest(b"{}"), fence))
+    assert len(again.key) <= 500
+
+
+@pytest.mark.parametrize("id", ["two", ""])
+def test_events_with_the_same_body_are_two_where_their_times_are_signed(id: str) -> None:
+    """They have neither key nor fence in common, also where they have no id."""
+    first = verify(TIMED, delivered(TIMED, b"{}", id and "one"))
+    second = verify(TIMED, delivered(TIMED, b"{}", id, NOW + 1))
+    assert first.key != second.key
+    assert first.fence != second.fence
+
+
+def test_a_retry_with_another_time_is_known_by_its_id() -> None:
+    """The key is the same; with another body it is another one."""
+    first, again, other = (
+        verify(TIMED, delivered(TIMED, body, "one", at)).key
+        for body, at in ((b"{}", NOW), (b"{}", NOW + 60), (b"[]", NOW + 60))
+    )
+    assert first == again
+    assert first != other
+
+
+def test_events_with_the_same_body_are_both_stored() -> None:
+    """And neither a retry nor a replay is."""
+    endpoint = Endpoint.new(id="a", secret=SECRET, intake=Intake(TIMED))
+    with Application(endpoints=[endpoint]) as app:
+
+        def push(id: str | None, now: float, sent: str | None = None) -> Outcome:
+            came = delivered(TIMED, b"{}", id, now)
+            came = came if sent is None else with_header(came, b"x-id", sent.encode())
+            known = verify(TIMED, came)
+            made = Callback.new(Request(came.headers, came.body), id=known.key, fence=known.fence)
+            return app.callbacks.push("a", made).get().outcome
+
+        assert push("one", NOW) is Outcome.QUEUED
+        assert push("two", NOW + 1) is Outcome.QUEUED
+        assert push("two", NOW + 60) is Outcome.DUPLICATE
+        assert push("one", NOW, "three") is Outcome.DUPLICATE
+        assert push("one", NOW, "") is Outcome.DUPLICATE
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "padding"), [("sha1", "="), ("sha256", "="), ("sha512", "==")]
+)
+@pytest.mark.parametrize("prefix", ["", "v1="])
+def test_base64url_is_padded_exactly_or_not_at_all(
+    algorithm: str, padding: str, prefix: str
+) -> None:
+    """Any other number of signs is another text: one signature has two notations at most."""
+    scheme = Hmac(algorithm=algorithm, encoding="base64url", prefix=prefix)
+    [(name, value)] = scheme.sign(b"{}", SECRET, NOW)
+    for end in ("", "=", "==", "===", "=" * 50, " ", "\n"):
+        came = Delivery([(name.encode(), (value + end).encode())], b"{}")
+        outcome = scheme.verify(came, [SECRET], NOW)
+        assert isinstance(outcome, Verified) == (end in ("", padding)), end
+
+
 # One signature fits no second reading of the request.
 
 
@@ -312,6 +383,56 @@ def test_twilio_signs_no_form_of_many_thousand_fields() -> None:
     scheme = Twilio("https://a.example/hook")
     came = delivered(scheme, b"a=1")._replace(body=b"&".join([b"a=1"] * 1001))
     assert "no form" in refused(scheme.verify(came, [SECRET], NOW))
+
+
+@pytest.mark.parametrize("entered", [b"", b"tenant=1"])
+def test_no_field_of_a_form_becomes_the_query_of_another_body(entered: bytes) -> None:
+    """Who writes a message chooses what a field says; the signature of its form is for no query
+    that has the digest of a body of his own in it."""
+    url = "https://a.example/hook" + ("?" + entered.decode() if entered else "")
+    scheme, evil = Twilio(url), b'{"pay": "attacker"}'
+    for before, after in ((b"x", b"&y="), (b"", b"&y="), (b"", b"")):
+        chosen = before + b"&bodySHA256=" + hashlib.sha256(evil).hexdigest().encode() + after
+        for fields in ({"Body": chosen, "MessageSid": "SM1"}, {"Body": chosen}, {chosen: b""}):
+            form = urlencode(fields).encode()
+            try:
+                headers = scheme.sign(form, SECRET, NOW, query=entered)
+            except InvalidValue:
+                continue  # it is the signature of such a query, and so is that of no form
+            moved = b"".join(name + value for name, value in sorted(parse_qsl(form, True)))
+            came = Delivery([(n.encode(), v.encode()) for n, v in headers], form, entered)
+            verify(scheme, came)
+            for query in (entered + moved, moved, entered + b"&" + moved, moved.lstrip(b"x&")):
+                changed = came._replace(body=evil, query=query)
+                refused(scheme.verify(changed, [SECRET], NOW))
+
+
+def test_the_signature_of_another_body_fits_no_form() -> None:
+    """Nor the other way: what is appended to the query can be no field."""
+    scheme, body = Twilio("https://a.example/hook?a=1"), b"{}"
+    digest = hashlib.sha256(body).hexdigest().encode()
+    query = b"a=1&bodySHA256=" + digest
+    headers = scheme.sign(body, SECRET, NOW, query=query)
+    came = Delivery([(n.encode(), v.encode()) for n, v in headers], body, query)
+    verify(scheme, came)
+    for form in (b"%26bodySHA256%3D=" + digest, b"%26bodySHA256%3D" + digest + b"="):
+        changed = came._replace(body=form, query=b"a=1")
+        assert "no form" in refused(scheme.verify(changed, [SECRET], NOW))
+
+
+@pytest.mark.parametrize(
+    "query", [b"a=1&b=%3d", b"b=%3D&a=1", b"a=1", b"a=1&b=%3D&", b"?a=1&b=%3D", b"a=1&b==", b""]
+)
+def test_the_query_is_the_one_that_was_entered_byte_for_byte(query: bytes) -> None:
+    """Twilio signs it as it is written; so it is not decoded before it is compared."""
+    scheme, form = Twilio("https://a.example/hook?a=1&b=%3D"), b"a=1"
+    headers = scheme.sign(form, SECRET, NOW, query=b"a=1&b=%3D")
+    came = Delivery([(n.encode(), v.encode()) for n, v in headers], form, b"a=1&b=%3D")
+    verify(scheme, came)
+    other = scheme.verify(came._replace(query=query), [SECRET], NOW)
+    assert "the query is not that of Twilio.url" in refused(other)
+    with pytest.raises(InvalidValue, match="query"):
+        scheme.sign(form, SECRET, NOW, query=query)
 
 
 @pytest.mark.parametrize("port", ["", ":443", ":8443"])

@@ -7,6 +7,7 @@ import hmac
 import sys
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pollin_actors.endpoint import Endpoint
 from pollin_actors.errors import InvalidValue, MissingExtra
@@ -202,14 +203,44 @@ def test_the_secret_key_of_the_sender_does_not_belong_here() -> None:
         (PUBLIC_KEY[:-4],),
         (PUBLIC_KEY + "\n",),
         (PUBLIC_KEY,) * 9,
+        (PUBLIC_KEY,) * 5,
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_trust_lists_that_are_none(keys: object) -> None:
     """The error names the option, and shows no key."""
     with pytest.raises(InvalidValue, match="public_keys") as caught:
         StandardWebhooks(public_keys=keys)  # type: ignore[arg-type]
     assert PRIVATE_KEY not in str(caught.value)
+
+
+# The y of the points whose order divides 8: 1, 0, -1, and the two of order 8; and those of them
+# that have a second way to be written, which is larger than the field.
+_P = 2**255 - 19
+_EIGHTH = int.from_bytes(
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+)
+SMALL = [1, 0, _P - 1, _EIGHTH, _P - _EIGHTH, _P + 1, _P]
+
+
+@pytest.mark.parametrize("sign", [0, 1 << 255])
+@pytest.mark.parametrize("y", SMALL)
+def test_keys_for_which_anybody_can_sign_are_not_trusted(y: int, sign: int) -> None:
+    """The signature of 32 zero bytes and one more point fits all that there is, or much of it."""
+    key = "whpk_" + base64.b64encode((y | sign).to_bytes(32, "little")).decode()
+    with pytest.raises(InvalidValue, match="anybody can sign for it"):
+        StandardWebhooks((PUBLIC_KEY, key))
+
+
+def test_a_genuine_key_is_of_no_small_order() -> None:
+    """A thousand of them are taken, and a signature by the first verifies."""
+    for number in range(1000):
+        seed = number.to_bytes(32, "big")
+        public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+        scheme = StandardWebhooks(("whpk_" + base64.b64encode(public).decode(),))
+        if number == 0:
+            private = Secret("whsk_" + base64.b64encode(seed).decode())
+            accepted(scheme.verify(delivered(scheme, private), [], NOW))
 
 
 def test_a_private_key_of_a_wrong_length_signs_nothing() -> None:
@@ -238,14 +269,23 @@ def test_without_the_package_a_trust_list_cannot_be_configured(
     StandardWebhooks().generate_secret()
 
 
-@pytest.mark.parametrize(
-    "scheme", [it for it in SCHEMES if not isinstance(it, SharedSecret)], ids=lambda it: it.name
-)
+@each
 @pytest.mark.parametrize("text", [" s", "s\n", "\ts", "s\r\n"])
 def test_a_secret_that_was_read_with_its_line_is_refused(scheme: Scheme, text: str) -> None:
     """Else nothing would ever verify, and nobody would know why."""
     with pytest.raises(InvalidValue, match="secret"):
         scheme.check_secret(Secret(text))
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\0b", "a\x7fb", "a\u2028b", "a\r\nX-Other: b"])
+def test_a_secret_that_no_header_can_show_is_refused(text: str) -> None:
+    """Other characters can be shown, in UTF-8."""
+    for scheme in (SharedSecret(), SharedSecret("X-Token")):
+        with pytest.raises(InvalidValue, match="secret: expected printable"):
+            scheme.check_secret(Secret(text))
+        for sound in ("a b", "a\tb", "gr\u00f6\u00dfe", "\u20ac"):
+            scheme.check_secret(Secret(sound))
+            accepted(scheme.verify(delivered(scheme, Secret(sound)), [Secret(sound)], NOW))
 
 
 def test_an_endpoint_is_refused_whose_secret_cannot_verify() -> None:

@@ -214,7 +214,7 @@ _CALL = (
 _CALL_DIGEST = "a5286dca8260c1287df8cc2c12dc67524c09aaa600b3996d5d2bba902229a481"
 TWILIO = Vector(
     "twilio",
-    Twilio("https://mycompany.com/myapp.php"),
+    Twilio("https://mycompany.com/myapp.php?foo=1&bar=2"),
     "12345",
     _CALL,
     {"X-Twilio-Signature": "RSOYDt4T1cUTdK1PDd93/VVr8B8="},

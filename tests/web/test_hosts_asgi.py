@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -22,7 +23,7 @@ from starlette.routing import Mount, Route
 
 from pollin_actors import Application, State
 from pollin_actors.web import asgi
-from tests.web.calls import SECRET, endpoint, queued
+from tests.web.calls import SECRET, Exchange, endpoint, queued
 
 RIGHT = {"X-Pollin-Secret": SECRET}
 BODY = bytes(range(256)) * 300
@@ -136,3 +137,13 @@ def test_a_host_that_never_starts_the_inbox_answers_503() -> None:
         answer = client.post("/hooks/orders", content=b"x", headers=RIGHT)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert client.get("/hooks/healthz").json() == {"status": "not started"}
+
+
+@pytest.mark.parametrize("raw", [b"/orders/", b"/orders%2F", b"/orders%2f"])
+def test_a_slash_that_was_sent_is_no_slash_of_the_host(raw: bytes) -> None:
+    """However it was written: an endpoint has one path, which proxies and their rules go by."""
+    request = Exchange("/orders/")
+    request.scope["raw_path"] = raw
+    with Application(endpoints=[endpoint()]) as app:
+        asyncio.run(request.through(asgi(app)))
+    assert request.status == 404

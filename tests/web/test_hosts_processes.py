@@ -19,7 +19,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from pollin_actors import Application
-from pollin_actors.web import wsgi
+from pollin_actors.web import asgi, wsgi
 from tests.web.calls import SECRET, endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,17 +89,20 @@ def post(url: str) -> int:
 
 UVICORN = ["uvicorn", "tests.web.worker:application", "--workers", "2", "--port", "0"]
 GUNICORN = ["gunicorn", "tests.web.worker:main", "--workers", "2", "--bind", "127.0.0.1:0"]
+# In its workers multiprocessing knows of no parent, and ASGI has no word for others.
+ASGI = ["gunicorn", "tests.web.worker:application", "--workers", "2", "--bind", "127.0.0.1:0"]
+ASGI += ["--worker-class", "uvicorn.workers.UvicornWorker"]
 
 
 def commands() -> list[Any]:
     uvicorn = pytest.param(UVICORN, r"running on (http://\S+)", r"startup complete", id="uvicorn")
     no_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="gunicorn needs fork")
     config = [*GUNICORN, "--config", "python:tests.web.worker"]
+    listening = r"Listening at: (http://\S+)"
     return [
         uvicorn,
-        pytest.param(
-            config, r"Listening at: (http://\S+)", r"Booting worker", id="gunicorn", marks=no_fork
-        ),
+        pytest.param(config, listening, r"Booting worker", id="gunicorn", marks=no_fork),
+        pytest.param(ASGI, listening, r"startup complete", id="gunicorn, asgi", marks=no_fork),
     ]
 
 
@@ -127,6 +130,35 @@ def test_workers_with_one_file_have_nothing_to_say(
         assert EVENT not in server.stop()
     with Application(f"sqlite:///{tmp_path}/inbox.db") as app:
         assert app.callbacks.count("orders").get() == 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="gunicorn needs fork")
+def test_one_worker_alone_has_nothing_to_say() -> None:
+    """It has been forked too, and is the only one."""
+    with workers([*ASGI, "--workers", "1"], "memory://") as server:
+        url = server.wait_for(r"Listening at: (http://\S+)")
+        server.wait_for(r"startup complete")
+        assert post(url) == 200
+        assert EVENT not in server.stop()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "warned"), [("2", 1), ("1", 0), ("", 0), ("many", 0), ("²", 0), ("9" * 99, 0)]
+)
+def test_the_environment_says_how_many_workers_there_are(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, warned: int
+) -> None:
+    """``WEB_CONCURRENCY``, which the usual servers go by. It is said once, at the start, without
+    any request, for however many receivers."""
+    monkeypatch.setenv("WEB_CONCURRENCY", wanted)
+    monkeypatch.setitem(sys.modules, "uvicorn", sys)  # as where that serves
+    app = Application()
+    with capture_logs() as logs:
+        wsgi(app), asgi(app)
+        for _ in range(2):
+            with app:
+                wsgi(app)
+    assert len([entry for entry in logs if entry["event"] == EVENT]) == warned
 
 
 @pytest.mark.parametrize("several", [False, True])

@@ -143,6 +143,17 @@ class TestBodies:
         assert sent.status == 413
         assert body.tell() == 0
 
+    def test_another_length_beside_it_counts_for_nothing(self, app: Application) -> None:
+        """It is CONTENT_LENGTH that a server goes by; in whichever order they are listed."""
+        body = io.BytesIO(b"x" * 5_000)
+        receiver = wsgi(app, max_bytes=LIMIT)
+        sent = Sent(receiver, body=body, CONTENT_LENGTH="5000", HTTP_CONTENT_LENGTH="5")
+        assert (sent.status, body.tell()) == (413, 0)
+        sent = Sent(receiver, HTTP_CONTENT_LENGTH="5000", HTTP_CONTENT_TYPE="text/plain")
+        assert sent.status == 200
+        [callback] = queued(app)
+        assert callback.request.header_values("content-type") == ["application/json"]
+
     @pytest.mark.parametrize("length", [None, ""])
     def test_no_length_is_no_body(self, app: Application, length: str | None) -> None:
         """Without one the input must not be read: some servers would wait there for ever."""

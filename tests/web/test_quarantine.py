@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from structlog.testing import capture_logs
 
-from pollin_actors import Application, CallbackNotFound, EndpointNotFound, PhaseConflict
+from pollin_actors import (
+    Application,
+    CallbackNotFound,
+    Endpoint,
+    EndpointNotFound,
+    PhaseConflict,
+)
 from pollin_actors.backends.memory import MemoryBackend
 from pollin_actors.messages import FindEndpoint, Nack, Push
-from pollin_actors.records import Kind
 from pollin_actors.testing import FaultyBackend, Tester
 from pollin_actors.web import quarantine, quarantine_of, quarantined, verify_again, wsgi
 from tests.web.receiving import orders, send
@@ -157,33 +164,135 @@ def test_a_verdict_that_is_lost_is_found_again() -> None:
         assert found.reason == "not signed with any secret"
 
 
-def test_what_comes_for_an_endpoint_that_was_deleted_stays_in_quarantine() -> None:
+def test_an_endpoint_that_is_deleted_takes_it_with_it() -> None:
+    """What waits, what did not verify, and the handler: the next endpoint of that id, perhaps
+    somebody else's, finds nothing of it."""
     with Tester(endpoints=[orders(verify="later")]) as tester:
-        send(wsgi(tester.app), genuine("a"))
-        tester.app.endpoints.delete("orders").get()
+        app, receiver = tester.app, wsgi(tester.app)
+        send(receiver, forged("a"), b"the first tenant's")
         tester.drain()
-        [found] = quarantined(tester.app, "orders")
-        assert found.reason == "the endpoint does not exist any more"
+        tester.app.handlers.pause("verify orders").get()
+        send(receiver, genuine("b"))
+        tester.settle()
+        assert app.endpoints.delete("orders").get() is True
+        tester.settle()
+        assert app.endpoints.index().get() == []
+        assert list(app.handlers) == []
+        app.endpoints.create(orders("second", verify="later")).get()
+        with pytest.raises(EndpointNotFound):
+            quarantined(app, "orders")
+        assert send(receiver, {"X-Sign": "second"}).status == 200
+        tester.drain()
+        assert len(tester.received("orders")) == 1
+        assert quarantined(app, "orders") == []
 
 
-def test_quarantine_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes beyond is recorded with its reason, and not kept in the queue."""
-    monkeypatch.setattr(quarantine, "MOST_QUARANTINED", 2)
-    with Tester(endpoints=[orders(verify="later")]) as tester:
-        receiver = wsgi(tester.app)
-        for number in range(3):
-            send(receiver, forged(str(number)))
+def test_endpoints_that_come_and_go_leave_no_handlers() -> None:
+    with Tester() as tester:
+        app, receiver = tester.app, wsgi(tester.app)
+        for _ in range(5):
+            app.endpoints.create(orders(verify="later")).get()
+            assert send(receiver).status == 200
+            app.endpoints.delete("orders").get()
+        tester.settle()
+        assert (app.endpoints.index().get(), len(app.handlers)) == ([], 0)
+
+
+def test_a_place_that_is_made_again_while_its_handler_ends_has_another() -> None:
+    """Whatever the order is in which the end and the next request are seen to."""
+    for seed in range(20):
+        with Tester(endpoints=[orders(verify="later")], seed=seed) as tester:
+            app, receiver = tester.app, wsgi(tester.app)
+            send(receiver, {"X-Sign": "old"})
             tester.drain()
-        assert len(quarantined(tester.app, "orders")) == 2
-        last = tester.received(PLACE)[-1]
-        record = tester.history(PLACE, last.id)[-1]
-        assert (record.kind, record.reason) == (Kind.DISCARDED, "not signed with any secret")
+            app.endpoints.delete("orders").get()
+            app.endpoints.create(orders(verify="later")).get()
+            assert send(receiver, {"X-Sign": "old"}).status == 200
+            tester.drain()
+            assert len(tester.received("orders")) == 1
+            assert len(app.handlers) == 1
+
+
+def test_a_request_under_way_to_an_endpoint_that_is_deleted_leaves_no_place() -> None:
+    """It is deleted after it was read and before the place for the request is made."""
+    backend = FaultyBackend(MemoryBackend())
+    with Tester(endpoints=[orders(verify="later")], backend=backend) as tester:
+
+        def create(endpoint: Endpoint, *, timeout: float) -> Any:
+            app.endpoints.delete("orders").get()
+            return original(endpoint, timeout=timeout)
+
+        app, receiver = tester.app, wsgi(tester.app)
+        original = app.endpoints.create
+        app.endpoints.create = create  # type: ignore[assignment]
+        assert send(receiver).status == 404
+        tester.settle()
+        assert app.endpoints.index().get() == []
+
+
+def test_somebodys_own_endpoint_is_not_deleted_with_another() -> None:
+    """It only has a name as a place would."""
+    with Tester(endpoints=[orders(verify="later")]) as tester:
+        app = tester.app
+        app.endpoints.create(Endpoint.new(["received"], 0, id=PLACE)).get()
+        app.endpoints.delete("orders").get()
+        assert [endpoint.id for endpoint in app.endpoints.index().get()] == [PLACE]
+
+
+class TestBounded:
+    def test_a_full_quarantine_takes_no_more_that_does_not_verify(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Which is told the sender: nothing that was answered 200 is thrown away. What verifies is
+        taken as before, so strangers can shut nobody out."""
+        monkeypatch.setattr(quarantine, "MOST_QUARANTINED", 2)
+        with Tester(endpoints=[orders("mistaken", verify="later")]) as tester:
+            app, receiver = tester.app, wsgi(tester.app)
+            statuses = [send(receiver, genuine(str(number))).status for number in range(3)]
+            assert statuses == [200, 200, 503]
+            tester.drain()
+            assert send(receiver, genuine("again")).status == 503
+            assert send(receiver, {"X-Sign": "mistaken"}).status == 200
+            tester.drain()
+            app.endpoints.rotate("orders", secret="old", overlap=0).get()
+            assert verify_again(app, "orders") == 2
+            tester.drain()
+            assert len(tester.received("orders")) == 3
+            tester.advance(1.0)
+            assert send(receiver, genuine("later")).status == 200
+
+    def test_it_is_bounded_in_bytes_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Those of quarantine, which an endpoint's capacity leaves out, count as well."""
+        monkeypatch.setattr(quarantine, "MOST_QUARANTINED_BYTES", 10_000)
+        with Tester(endpoints=[orders(verify="later")]) as tester:
+            receiver = wsgi(tester.app)
+            for status in (200, 503):
+                for number in range(9) if status == 200 else range(2):
+                    assert send(receiver, forged(str(number)), bytes(1000)).status == status
+                    tester.drain()
+                tester.advance(1.0)
+            assert len(quarantined(tester.app, "orders")) == 9
+            assert tester.app.callbacks.stats(PLACE).get().size < 10_000
+
+    def test_what_has_left_is_kept_no_longer(self) -> None:
+        """It is in the endpoint that it was for, with its body; once is enough."""
+        backend = MemoryBackend()
+        with Tester(endpoints=[orders(verify="later")], backend=backend) as tester:
+            receiver = wsgi(tester.app)
+            answer = send(receiver)
+            tester.drain()
+            tester.advance(10.0)
+            assert len(tester.received("orders")) == 1
+            key, callbacks = answer.json["id"], tester.app.callbacks
+            assert callbacks.fetch(PLACE, key=key, kept=True).get() is None
 
 
 def test_its_rate_bounds_what_is_taken_unverified() -> None:
+    """Strangers have as much, and leave the rest to those who are known."""
     with Tester(endpoints=[orders(verify="later", rate=1)]) as tester:
         receiver = wsgi(tester.app)
         assert [send(receiver, forged("a")).status for _ in range(2)] == [200, 429]
+        assert [send(receiver, genuine("b")).status for _ in range(2)] == [200, 429]
 
 
 def test_a_sender_that_asks_whether_we_are_there_is_told_at_once() -> None:

@@ -46,7 +46,8 @@ def test_it_names_the_state_of_an_application_that_does_not_run() -> None:
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO], ids=["disk full", "I/O error"])
 def test_a_disk_that_fails_is_told_and_crashes_nobody(tmp_path: Path, error: int) -> None:
-    """Senders and probes get 503, the actors stay, and once the cause is gone all is well."""
+    """Senders and probes get 503, the actors stay, and once the cause is gone all is well. The log
+    says what it was, for each once."""
     backend = SqliteBackend(tmp_path / "inbox.db", durability="normal")
     with FaultyDisk() as disk, Application(backend, endpoints=[endpoint()]) as app:
         assert ready(app).status == exchange(app).status == 200
@@ -63,7 +64,10 @@ def test_a_disk_that_fails_is_told_and_crashes_nobody(tmp_path: Path, error: int
             app.runtime.events.flush()
         assert app.callbacks.ref("orders").get() == actor
         assert len(queued(app)) == 2
-    assert [entry for entry in logs if entry["log_level"] != "debug"] == []
+    told = [entry for entry in logs if entry["log_level"] != "debug"]
+    assert [entry["event"] for entry in told] == ["receiver.unavailable"] * 2
+    assert told[0]["endpoint"] == ""  # a probe asks for none
+    assert {entry["error"] for entry in told} == {"BackendUnavailable"}
 
 
 def test_a_file_that_another_program_locks_is_told(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from pollin_actors import (
     Application,
@@ -16,7 +17,10 @@ from pollin_actors import (
     Request,
     Settings,
 )
+from pollin_actors.errors import WrongSecret
+from pollin_actors.signatures import Delivery
 from pollin_actors.web import asgi
+from pollin_actors.web.waiting import packed
 from tests.web.calls import BEARER, SECRET, Exchange, Pairs, endpoint, exchange, queued
 
 
@@ -75,15 +79,36 @@ class TestStored:
         assert [name for name, _ in stored.headers] == names
         assert {value for _, value in stored.headers} == {"**********"}
 
-    @pytest.mark.parametrize(
-        "value", [b"Bearer somebody-elses", b"Basic b3Blbi1zZXNhbWU=", b"open-sesame", b"Bearer"]
-    )
+    @pytest.mark.parametrize("value", [b"Basic b3Blbi1zZXNhbWU=", b"open-sesame", b"Bearer"])
     def test_a_credential_for_somebody_else_is_kept(self, app: Application, value: bytes) -> None:
         """X-Pollin-Secret is for us alone; beside it, Authorization is a header like any other."""
         headers: Pairs = [(b"authorization", value), (b"x-pollin-secret", SECRET.encode())]
 
         assert exchange(app, headers=headers).status == 200
         assert queued(app)[0].request.header("authorization") == value.decode()
+
+    def test_two_secrets_that_are_valid_are_both_not_stored(self, app: Application) -> None:
+        """While they overlap a sender may show either, or both."""
+        app.endpoints.rotate("orders", secret="the-newer-one").get()
+        older, newer = SECRET.encode(), b"the-newer-one"
+        name = b"x-pollin-secret"
+        for headers in (
+            [(name, newer), (b"authorization", b"Bearer " + older)],
+            [(name, older), (name, newer)],
+        ):
+            assert exchange(app, headers=headers).status == 200
+        for callback in queued(app):
+            assert [value for _, value in callback.request.headers] == ["**********"] * 2
+
+    @pytest.mark.parametrize("value", [b"Bearer an-older-secret", b"Bearer open-sesame-"])
+    def test_what_is_shown_where_secrets_are_is_not_stored(
+        self, app: Application, value: bytes
+    ) -> None:
+        """It may be one that was valid, or is to be, or is written wrongly."""
+        headers: Pairs = [(b"authorization", value), (b"x-pollin-secret", SECRET.encode())]
+
+        assert exchange(app, headers=headers).status == 200
+        assert queued(app)[0].request.header("authorization") == "**********"
 
     def test_every_endpoint_has_its_own_queue(self, app: Application) -> None:
         exchange(app, "/other", chunks=[b"for other"])
@@ -178,6 +203,56 @@ class TestSecrets:
         assert "broken" in line
         assert "endpoint_id" in line, "the locals of the failing frame are shown"
         assert SECRET not in line
+
+    @pytest.mark.parametrize("how", ["cause", "context", "group"])
+    def test_nor_with_those_of_what_a_failure_came_from(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        """Errors that were handled on the way, and those of a group, have passed by our frames too,
+        and are shown with the last."""
+
+        def push(*args: object, **options: object) -> None:
+            before: Exception | None = None
+            try:
+                packed(Delivery([BEARER], b""), None)  # type: ignore[arg-type]
+            except AttributeError as failure:
+                before = failure
+            if how == "group":
+                raise ExceptionGroup("broken", [before or ValueError()])
+            error = RuntimeError("broken")
+            if how == "cause":
+                error.__cause__ = before
+            else:  # which setting the other would hide
+                error.__context__ = before
+            raise error
+
+        monkeypatch.setattr(app.callbacks, "push", push)
+        logged: list[Any] = []
+
+        def keep(logger: object, name: str, event: Any) -> Any:
+            logged.append(event)
+            raise structlog.DropEvent
+
+        structlog.configure(processors=[structlog.processors.dict_tracebacks, keep])
+        assert exchange(app).status == 503
+        assert "broken" in str(logged)
+        assert "shown_in" in str(logged), "what it came from is shown as well"
+        assert SECRET not in str(logged)
+
+    def test_an_attempt_that_failed_is_not_what_the_next_one_came_from(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A secret was changed in between, and then something breaks: the second error alone."""
+        raised: list[Exception] = [WrongSecret("orders"), RuntimeError("broken")]
+
+        def push(*args: object, **options: object) -> None:
+            raise raised.pop(0)
+
+        monkeypatch.setattr(app.callbacks, "push", push)
+        with capture_logs() as logs:
+            assert exchange(app).status == 503
+        [told] = [entry for entry in logs if entry["event"] == "receiver.failed"]
+        assert told["exc_info"][1].__context__ is None
 
 
 class TestRefused:

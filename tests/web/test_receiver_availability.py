@@ -56,7 +56,7 @@ class TestUnavailable:
     def test_is_503_and_says_when_to_try_again(
         self, app: Application, monkeypatch: pytest.MonkeyPatch, error: Exception, at_once: bool
     ) -> None:
-        """Whether the call raises or its answer does; what is expected is not logged."""
+        """Whether the call raises or its answer does. The log says what it was, and what to do."""
 
         def push(*args: object, **kwargs: object) -> ReplyFuture[PushResult]:
             if at_once:
@@ -72,7 +72,9 @@ class TestUnavailable:
         assert answer.status == 503
         assert answer.headers[b"retry-after"] == b"1"
         assert str(error) not in answer.json["error"]
-        assert [entry for entry in logs if entry["log_level"] != "debug"] == []
+        [told] = [entry for entry in logs if entry["log_level"] != "debug"]
+        assert (told["event"], told["endpoint"]) == ("receiver.unavailable", "orders")
+        assert (told["error"], told["reason"]) == (type(error).__name__, str(error))
 
     def test_a_full_endpoint_is_503_and_says_so(self) -> None:
         """The sender is told to come again, and not what the capacity is."""

@@ -47,6 +47,16 @@ def decoded(raw: bytes, strict: bool) -> str:
     return unquote_to_bytes(raw).decode("utf-8", "replace" if strict else "surrogateescape")
 
 
+def carriers(headers: list[tuple[bytes, bytes]]) -> set[bytes]:
+    """Names of headers in which something is shown as a secret: they are hidden as a whole."""
+    bearers = {
+        name.lower()
+        for name, value in headers
+        if name.lower() == b"authorization" and value[:7].lower() == b"bearer "
+    }
+    return {b"x-pollin-secret", *bearers}
+
+
 @pytest.fixture(scope="module")
 def app() -> Iterator[Application]:
     with Application(endpoints=[endpoint()]) as running:
@@ -123,9 +133,8 @@ def test_what_is_acknowledged_is_stored_and_nothing_else(
         callback.request.headers, headers, strict=True
     ):
         assert name.encode("latin-1") == given_name
-        if SECRET.encode() in given_value and value == "**********":
-            continue
-        assert value.encode("latin-1") == given_value
+        hidden = given_name.lower() in carriers(headers)
+        assert value.encode("latin-1") == (b"**********" if hidden else given_value)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -6,11 +6,13 @@ from typing import Any
 
 from pollin_actors.errors import CallbackNotFound, InvalidValue
 from pollin_actors.messages import DumpPage
-from pollin_actors.resources import Outcome
+from pollin_actors.otp import ReplyFuture
+from pollin_actors.resources import Outcome, PushResult
 from pollin_actors.web.admin_api import schemas as s
 from pollin_actors.web.admin_api.cursors import read_position, write_cursor
 from pollin_actors.web.admin_api.schemas import array, object_of, ref
-from pollin_actors.web.admin_api.table import Call, Operation, Reply
+from pollin_actors.web.admin_api.secrets_shown import secrets_of
+from pollin_actors.web.admin_api.table import Call, Operation, Reply, off_loop
 from pollin_actors.web.admin_api.views import (
     callback_of,
     callback_view,
@@ -31,18 +33,24 @@ _SLICE: dict[str, Any] = {"phase": s.PHASE, "offset": s.OFFSET, "limit": s.LIMIT
 
 async def page(call: Call) -> Reply:
     after = read_position(call.query.get("cursor"), "queue")
+    secrets = await secrets_of(call)
     message = DumpPage(call.endpoint_id, after, call.query["limit"])
     mailbox = call.app.callbacks._mailbox(call.endpoint_id)
     callbacks, cursor = await mailbox.ask(message, call.timeout)
     following = None if cursor is None else write_cursor("queue", cursor)
-    return callbacks_reply(callbacks, next=following)
+    return callbacks_reply(callbacks, secrets, next=following)
 
 
 async def push(call: Call) -> Reply:
-    callback = callback_of(call.body)
-    result = await call.app.callbacks.push(call.endpoint_id, callback, timeout=call.timeout)
+    def begin() -> ReplyFuture[PushResult]:
+        # A value is made ready for the store by whoever pushes it, and may be a large one.
+        callback = callback_of(call.body)
+        return call.app.callbacks.push(call.endpoint_id, callback, timeout=call.timeout)
+
+    secrets = await secrets_of(call)
+    result = await (await off_loop(call, begin))
     status = 201 if result.outcome is Outcome.QUEUED else 200
-    return Reply(lambda: push_view(result), status, weight([result.callback]))
+    return Reply(lambda: push_view(result, secrets), status, weight([result.callback]))
 
 
 async def take(call: Call) -> Reply:
@@ -53,42 +61,48 @@ async def take(call: Call) -> Reply:
         if key is not None:
             hint = "leave one of them out"
             raise InvalidValue("body.key", "a key, or a phase, offset and limit", "both", hint)
+        secrets = await secrets_of(call)
         found = await callbacks.pop(
             call.endpoint_id, offset=body["offset"], timeout=call.timeout, **more
         )
-        return callbacks_reply(found)
+        return callbacks_reply(found, secrets)
+    secrets = await secrets_of(call)
     if key is None:
         one = await callbacks.pop(call.endpoint_id, timeout=call.timeout)
     else:
         one = await callbacks.pop(call.endpoint_id, key=key, timeout=call.timeout)
-    return callbacks_reply([] if one is None else [one])
+    return callbacks_reply([] if one is None else [one], secrets)
 
 
 async def fetch_slice(call: Call) -> Reply:
+    secrets = await secrets_of(call)
     found = await call.app.callbacks.fetch(call.endpoint_id, timeout=call.timeout, **_slice(call))
-    return callbacks_reply(found)
+    return callbacks_reply(found, secrets)
 
 
 async def fetch_reverse(call: Call) -> Reply:
+    secrets = await secrets_of(call)
     found = await call.app.callbacks.fetch_reverse(
         call.endpoint_id, timeout=call.timeout, **_slice(call)
     )
-    return callbacks_reply(found)
+    return callbacks_reply(found, secrets)
 
 
 async def head(call: Call) -> Reply:
+    secrets = await secrets_of(call)
     one = await call.app.callbacks.fetch(call.endpoint_id, timeout=call.timeout)
-    return callbacks_reply([] if one is None else [one])
+    return callbacks_reply([] if one is None else [one], secrets)
 
 
 async def fetch(call: Call) -> Reply:
     key = call.query["key"]
+    secrets = await secrets_of(call)
     found = await call.app.callbacks.fetch(
         call.endpoint_id, key=key, kept=call.query["kept"], timeout=call.timeout
     )
     if found is None:
         raise CallbackNotFound(call.endpoint_id, key)
-    return Reply(lambda: callback_view(found), size=weight([found]))
+    return Reply(lambda: callback_view(found, secrets), size=weight([found]))
 
 
 async def count(call: Call) -> dict[str, Any]:
@@ -106,6 +120,7 @@ async def delete(call: Call) -> Reply:
 
 
 async def move(call: Call) -> Reply:
+    secrets = await secrets_of(call)
     moved = await call.app.callbacks.update_phase(
         call.endpoint_id,
         key=call.query["key"],
@@ -113,7 +128,7 @@ async def move(call: Call) -> Reply:
         expect=call.body.get("expect"),
         timeout=call.timeout,
     )
-    return Reply(lambda: callback_view(moved), size=weight([moved]))
+    return Reply(lambda: callback_view(moved, secrets), size=weight([moved]))
 
 
 def _slice(call: Call) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pollin_actors.records import Claim
 from pollin_actors.resources import Callback
 from pollin_actors.web.admin_api import schemas as s
 from pollin_actors.web.admin_api.schemas import array, object_of, ref
+from pollin_actors.web.admin_api.secrets_shown import secrets_of
 from pollin_actors.web.admin_api.table import Call, Operation, Reply, until_gone
 from pollin_actors.web.admin_api.validation import Schema
 from pollin_actors.web.admin_api.views import claim_view, weight
@@ -19,6 +20,7 @@ _CLAIMS = "/endpoints/{endpoint_id}/claims"
 
 async def claim(call: Call) -> Reply:
     body = call.body
+    secrets = await secrets_of(call)
     reply = call.app.callbacks.claim(
         call.endpoint_id,
         phase=body.get("phase"),
@@ -31,7 +33,7 @@ async def claim(call: Call) -> Reply:
     # Who leaves while waiting gets nothing: what is claimed for nobody is given back.
     claims: list[Claim] = await (until_gone(call, reply) if body["wait"] else reply)
     size = weight(claim.callback for claim in claims)
-    return Reply(lambda: {"claims": [claim_view(claim) for claim in claims]}, size=size)
+    return Reply(lambda: {"claims": [claim_view(claim, secrets) for claim in claims]}, size=size)
 
 
 async def ack(call: Call) -> Reply:

@@ -6,12 +6,21 @@ import threading
 from typing import Any
 
 from pollin_actors.messages import HistoryPage, PastPage
+from pollin_actors.otp import ReplyFuture
 from pollin_actors.records import Kind, RecordPage
-from pollin_actors.resources import Callback
+from pollin_actors.resources import Callback, PushResult
 from pollin_actors.web.admin_api import schemas as s
 from pollin_actors.web.admin_api.cursors import read_position, write_cursor
 from pollin_actors.web.admin_api.schemas import array, object_of, ref
-from pollin_actors.web.admin_api.table import Call, ClientGone, Operation, Reply, until_gone
+from pollin_actors.web.admin_api.secrets_shown import secrets_of
+from pollin_actors.web.admin_api.table import (
+    Call,
+    ClientGone,
+    Operation,
+    Reply,
+    off_loop,
+    until_gone,
+)
 from pollin_actors.web.admin_api.views import (
     callback_of,
     callbacks_reply,
@@ -33,9 +42,10 @@ async def past(call: Call) -> Reply:
     after = read_position(query.get("cursor"), "past")
     bounds = {name: query.get(name) for name in ("since", "until")}
     message = PastPage(call.endpoint_id, after, query["limit"], **bounds)
+    secrets = await secrets_of(call)
     callbacks, cursor = await _ask(call, message)
     following = None if cursor is None else write_cursor("past", cursor)
-    return callbacks_reply(callbacks, next=following)
+    return callbacks_reply(callbacks, secrets, next=following)
 
 
 async def records(call: Call) -> dict[str, Any]:
@@ -60,18 +70,20 @@ async def history(call: Call) -> dict[str, Any]:
 
 
 async def children(call: Call) -> Reply:
+    secrets = await secrets_of(call)
     found = await call.app.callbacks.children(
         call.endpoint_id, key=call.query["key"], deep=call.query["deep"], timeout=call.timeout
     )
-    return callbacks_reply(found)
+    return callbacks_reply(found, secrets)
 
 
 async def tree(call: Call) -> Reply:
+    secrets = await secrets_of(call)
     found = await call.app.callbacks.tree(
         call.endpoint_id, key=call.query["key"], timeout=call.timeout
     )
     # Not nested as it is: a line may be longer than a reader of JSON goes down.
-    return callbacks_reply(found)
+    return callbacks_reply(found, secrets)
 
 
 async def cursor(call: Call) -> dict[str, Any]:
@@ -82,21 +94,26 @@ async def cursor(call: Call) -> dict[str, Any]:
 
 async def move_cursor(call: Call) -> Reply:
     name, position = call.query["name"], call.body["position"]
-    pushes = [
-        callback_of(fields, f"body.pushes[{number}]")
-        for number, fields in enumerate(call.body["pushes"])
-    ]
-    results = await call.app.callbacks.move_cursor(
-        call.endpoint_id,
-        name,
-        position,
-        expect=call.body.get("expect"),
-        pushes=pushes,
-        timeout=call.timeout,
-    )
+
+    def begin() -> ReplyFuture[tuple[PushResult, ...]]:
+        pushes = [
+            callback_of(fields, f"body.pushes[{number}]")
+            for number, fields in enumerate(call.body["pushes"])
+        ]
+        return call.app.callbacks.move_cursor(
+            call.endpoint_id,
+            name,
+            position,
+            expect=call.body.get("expect"),
+            pushes=pushes,
+            timeout=call.timeout,
+        )
+
+    secrets = await secrets_of(call)
+    results = await (await off_loop(call, begin))
 
     def make() -> dict[str, Any]:
-        pushed = [push_view(result) for result in results]
+        pushed = [push_view(result, secrets) for result in results]
         return {"name": name, "position": position, "pushed": pushed}
 
     return Reply(make, size=weight(result.callback for result in results))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pollin_actors.intake import MAX_ORDER_BY, MAX_RATE, Verify
+from pollin_actors.intake import MAX_CONTENT_TYPE, MAX_ORDER_BY, MAX_RATE, Verify
 from pollin_actors.records import Kind
 from pollin_actors.resources import (
     DEFAULT_DEDUP_FOR_S,
@@ -21,6 +21,7 @@ from pollin_actors.resources import (
     MAX_TTL_MS,
     Outcome,
 )
+from pollin_actors.signatures import SCHEME_PATTERN
 from pollin_actors.web.admin_api.validation import Schema
 
 __all__ = ["COMPONENTS", "array", "nullable", "object_of", "ref"]
@@ -105,7 +106,8 @@ NEXT = nullable({"type": "string", "description": "cursor of the next page; null
 NOTE = text(MAX_NOTE, 0, default="")
 LEASE = _seconds(30.0, minimum=0.001, description="seconds for which the claim holds")
 KINDS: Schema = {"type": "string", "enum": [kind.value for kind in Kind]}
-SECRET = text(1_000, writeOnly=True, description="only ever written; never shown again")
+MIN_SECRET = 8
+SECRET = text(1_000, MIN_SECRET, writeOnly=True, description="only ever written; never shown again")
 NAME = text(200)
 
 FINGERPRINT: Schema = {
@@ -121,12 +123,18 @@ _INTAKE: dict[str, Schema] = {
         "type": "string",
         "minLength": 1,
         "maxLength": 4_000,
+        "pattern": SCHEME_PATTERN,
         "description": "how requests are signed: a scheme's text, such as `github`",
     },
     "verify": {"type": "string", "enum": [verify.value for verify in Verify]},
     "enabled": BOOLEAN,
     "content_types": array(
-        {"type": "string", "minLength": 3, "maxLength": 200, "pattern": "^[!-~]+/[!-~]+$"},
+        {
+            "type": "string",
+            "minLength": 3,
+            "maxLength": MAX_CONTENT_TYPE,
+            "pattern": "^[!-~]+/[!-~]+$",
+        },
         maxItems=100,
     ),
     "rate": {

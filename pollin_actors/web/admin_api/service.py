@@ -173,11 +173,12 @@ class _Resource:
         ):
             raise EndpointNotFound(endpoint_id[:MAX_ENDPOINT_ID])
         query = _read_query(operation, request.scope["query_string"])
-        body = {}
+        body: Any = {}
+        size = 0
         if operation.streams == "body":
             _check_type(request, NDJSON)
         elif operation.body is not None:
-            body = await self._read_body(operation, request)
+            body, size = await self._read_body(operation, request)
         return Call(
             app=self._shared.app,
             timeout=self._shared.timeout,
@@ -187,22 +188,27 @@ class _Resource:
             body=body,
             chunks=_chunks(request),
             gone=lambda: _gone(request.receive),
+            size=size,
         )
 
-    async def _read_body(self, operation: Operation, request: Request) -> Any:
-        assert operation.body is not None
+    async def _read_body(self, operation: Operation, request: Request) -> tuple[Any, int]:
+        """The JSON of the body with its defaults, and its size in bytes."""
+        schema = operation.body
+        assert schema is not None
         try:
             with anyio.fail_after(BODY_TIMEOUT):
                 raw = await _read_bytes(request, self._shared.max_body)
         except TimeoutError:
             raise Problem(_TOO_SLOW, f"expected the body within {BODY_TIMEOUT:.0f} s") from None
-        if not raw and not operation.body.get("required"):
-            return accept(operation.body, {}, "body")
+        if not raw and not schema.get("required"):
+            return accept(schema, {}, "body"), 0
         _check_type(request, "application/json")
-        if len(raw) < THREAD_FROM:
-            return accept(operation.body, parse(raw), "body")
-        value = await anyio.to_thread.run_sync(parse, raw)
-        return await anyio.to_thread.run_sync(accept, operation.body, value, "body")
+
+        def read() -> Any:
+            return accept(schema, parse(raw), "body")
+
+        large = len(raw) >= THREAD_FROM
+        return await anyio.to_thread.run_sync(read) if large else read(), len(raw)
 
 
 # -- reading ---------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pollin_actors import transfer
 from pollin_actors.web.admin_api import schemas as s
 from pollin_actors.web.admin_api.problems import Kind, Problem
 from pollin_actors.web.admin_api.schemas import array, ref
-from pollin_actors.web.admin_api.table import Call, Lines, Operation
+from pollin_actors.web.admin_api.table import Call, ClientGone, Lines, Operation
 
 __all__ = ["OPERATIONS"]
 
@@ -38,19 +38,51 @@ async def dump(call: Call) -> Lines:
 
 
 async def load(call: Call) -> dict[str, Any]:
-    if not _places.acquire(blocking=False):
+    places = _places
+    if not places.acquire(blocking=False):
         raise Problem(_BUSY, f"expected at most {MAX_LOADS} dumps to be loaded at once: try later")
+    place = _Place(places)
+    lines = _Lines(call.chunks, 6 * call.app.settings.max_bytes + PIECE)
+
+    def work() -> transfer.Loaded:
+        with place:
+            return transfer.load(call.app, lines, timeout=call.timeout)
+
     try:
-        limit = 6 * call.app.settings.max_bytes + PIECE
-        lines = _Lines(call.chunks, limit)
         # A thread of its own: one that waits for a slow client is taken from nobody.
         own = anyio.CapacityLimiter(1)
-        loaded = await anyio.to_thread.run_sync(
-            lambda: transfer.load(call.app, lines, timeout=call.timeout), limiter=own
-        )
+        loaded = await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=own)
     finally:
-        _places.release()
+        # Whoever is cancelled does not wait for the thread, which then has the place for longer.
+        lines.stop()
+        place.leave()
     return loaded._asdict()
+
+
+class _Place:
+    """One of the places for those who load: given back once, by the thread if that has begun."""
+
+    def __init__(self, places: threading.BoundedSemaphore) -> None:
+        self._places = places
+        self._lock = threading.Lock()
+        self._begun = self._left = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._left:
+                raise ClientGone
+            self._begun = True
+
+    def __exit__(self, *error: object) -> None:
+        self._places.release()
+
+    def leave(self) -> None:
+        """The request has ended."""
+        with self._lock:
+            if self._begun or self._left:
+                return
+            self._left = True
+        self._places.release()
 
 
 def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
@@ -71,6 +103,14 @@ class _Lines:
     def __init__(self, chunks: AsyncIterator[bytes], limit: int) -> None:
         self._chunks = chunks
         self._limit = limit
+        self._stopped = False
+        self._reading: anyio.CancelScope | None = None
+
+    def stop(self) -> None:
+        """On the event loop: there are no more lines, for whomever has not had them all."""
+        self._stopped = True
+        if self._reading is not None:
+            self._reading.cancel()
 
     def __iter__(self) -> Iterator[bytes]:
         rest = bytearray()
@@ -81,20 +121,28 @@ class _Lines:
             if end:
                 whole = bytes(rest[:end])
                 del rest[:end]
-                yield from whole.splitlines()
+                for line in whole.splitlines():
+                    self._go_on()
+                    yield line
             if len(rest) > self._limit:
                 detail = f"expected lines of at most {self._limit} bytes, got a longer one"
                 raise Problem(_TOO_LONG, detail, {"limit": self._limit})
         if rest:
             yield bytes(rest)
 
+    def _go_on(self) -> None:
+        if self._stopped:
+            raise ClientGone
+
     async def _next(self) -> bytes | None:
+        self._go_on()
         try:
-            with anyio.fail_after(CHUNK_TIMEOUT):
+            with anyio.fail_after(CHUNK_TIMEOUT) as self._reading:
                 return await anext(self._chunks, None)
         except TimeoutError:
             detail = f"expected more of the body within {CHUNK_TIMEOUT:.0f} s, got nothing"
             raise Problem(_TOO_SLOW, detail) from None
+        raise ClientGone
 
 
 OPERATIONS = (

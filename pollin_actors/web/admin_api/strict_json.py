@@ -71,9 +71,12 @@ def _pieces(value: Any) -> list[str]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise malformed(f"the body: expected each name once, got {ascii(twice)[:80]} again")
+        seen: set[str] = set()
+        # In one pass: somebody may have sent tens of thousands of names.
+        for name, _ in pairs:
+            if name in seen:
+                raise malformed(f"the body: expected each name once, got {ascii(name)[:80]} again")
+            seen.add(name)
     return found
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pollin_actors.application import Application
 from pollin_actors.web.admin_api.validation import Schema
 
-__all__ = ["Call", "ClientGone", "Lines", "Operation", "Reply", "until_gone"]
+__all__ = ["Call", "ClientGone", "Lines", "Operation", "Reply", "off_loop", "until_gone"]
 
-THREAD_FROM = 256 * 1024
+T = TypeVar("T")
+
+THREAD_FROM = 16 * 1024
+"""Bytes from which reading or writing JSON is work for a thread: less is done in a millisecond or
+two, whatever it is."""
 
 
 class ClientGone(Exception):
@@ -32,6 +36,7 @@ class Call:
         body: the JSON of the body, with defaults.
         chunks: the body as it comes, where it is no JSON.
         gone: returns once the client has left.
+        size: bytes of the JSON of the body.
     """
 
     app: Application
@@ -42,6 +47,7 @@ class Call:
     body: dict[str, Any]
     chunks: AsyncIterator[bytes]
     gone: Callable[[], Awaitable[None]]
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,13 @@ class Operation:
     def status(self) -> int:
         """What is answered if nothing else is said."""
         return next(iter(self.replies))
+
+
+async def off_loop(call: Call, work: Callable[[], T]) -> T:
+    """What a function makes of the body: on a thread if that is large."""
+    if call.size < THREAD_FROM:
+        return work()
+    return await asyncio.to_thread(work)
 
 
 async def until_gone(call: Call, waited_for: Awaitable[Any]) -> Any:

@@ -82,7 +82,8 @@ def _check_text(schema: Schema, value: str, where: str) -> None:
         bounds = f"at least {least}" if most is None else f"{least} to {most}"
         raise InvalidValue(where, f"{bounds} characters", f"{len(value)} characters")
     pattern = schema.get("pattern")
-    if pattern is not None and not re.search(pattern, value):
+    # At its end a pattern means the end; Python's would also match before a last line break.
+    if pattern is not None and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
         raise InvalidValue(where, f"text that matches {pattern}", _shown(schema, value))
 
 

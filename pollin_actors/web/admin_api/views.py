@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,12 +11,14 @@ from pollin_actors.backends.values import tagged, untagged
 from pollin_actors.errors import InvalidValue
 from pollin_actors.handlers import HandlerInfo
 from pollin_actors.intake import Intake
+from pollin_actors.masking import MASK, NO_SECRETS, Secrets, masked
 from pollin_actors.records import Claim, Record
 from pollin_actors.resources import Callback, Endpoint, PushResult, Request
 from pollin_actors.web.admin_api.strict_json import render
 from pollin_actors.web.admin_api.table import THREAD_FROM, Reply
 
 __all__ = [
+    "MASK",
     "callback_of",
     "callback_view",
     "callbacks_reply",
@@ -25,18 +26,13 @@ __all__ = [
     "endpoint_view",
     "handler_view",
     "intake_of",
+    "masked",
     "push_view",
     "record_view",
     "weight",
 ]
 
-MASK = "**********"
 _OVERHEAD = 512
-
-# Names of headers whose values somebody could use, or that were made with a secret.
-_CREDENTIAL = re.compile(
-    "authorization|cookie|secret|token|password|credential|api-?key|signature|hmac|session"
-)
 
 _FIELDS = ("parent", "root", "origin", "ordering_key", "not_before", "fence")
 
@@ -82,8 +78,8 @@ def intake_of(fields: Mapping[str, Any]) -> Intake:
     return Intake.from_fields(fields)
 
 
-def callback_view(callback: Callback) -> dict[str, Any]:
-    """A callback; values of headers that carry credentials are hidden."""
+def callback_view(callback: Callback, secrets: Secrets = NO_SECRETS) -> dict[str, Any]:
+    """A callback; values of headers that carry credentials, or show one of these, are hidden."""
     return {
         "id": callback.id,
         "phase": callback.phase,
@@ -91,22 +87,18 @@ def callback_view(callback: Callback) -> dict[str, Any]:
         "attempts": callback.attempts,
         "size": callback.size,
         **{name: getattr(callback, name) for name in _FIELDS},
-        **_request_view(callback.request),
+        **_request_view(callback.request, secrets),
     }
 
 
-def _request_view(request: Any) -> dict[str, Any]:
+def _request_view(request: Any, secrets: Secrets) -> dict[str, Any]:
     if not isinstance(request, Request):
         return _value_view(request)
-    headers = [[name, _masked(name, value)] for name, value in request.headers]
+    headers = [[name, masked(name, value, secrets)] for name, value in request.headers]
     try:
         return {"headers": headers, "body": request.body.decode()}
     except UnicodeDecodeError:
         return {"headers": headers, "body_base64": b64encode(request.body).decode("ascii")}
-
-
-def _masked(name: str, value: str) -> str:
-    return MASK if _CREDENTIAL.search(name.lower()) else value
 
 
 def _value_view(value: Any) -> dict[str, Any]:
@@ -150,12 +142,12 @@ def _body_of(fields: Mapping[str, Any], where: str) -> bytes:
         raise InvalidValue(f"{where}.body_base64", "base64", "something else") from None
 
 
-def callbacks_reply(callbacks: Iterable[Callback], **more: Any) -> Reply:
+def callbacks_reply(callbacks: Iterable[Callback], secrets: Secrets, **more: Any) -> Reply:
     """Callbacks as an answer, made on a thread where they are large."""
     found = list(callbacks)
 
     def make() -> dict[str, Any]:
-        return {"callbacks": [callback_view(callback) for callback in found], **more}
+        return {"callbacks": [callback_view(callback, secrets) for callback in found], **more}
 
     return Reply(make, size=weight(found))
 
@@ -170,12 +162,12 @@ def _unknown(callback: Callback) -> int:
     return 0 if isinstance(callback.request, Request | None) else THREAD_FROM
 
 
-def push_view(result: PushResult) -> dict[str, Any]:
+def push_view(result: PushResult, secrets: Secrets) -> dict[str, Any]:
     """What became of a push."""
-    return {"callback": callback_view(result.callback), "outcome": result.outcome.value}
+    return {"callback": callback_view(result.callback, secrets), "outcome": result.outcome.value}
 
 
-def claim_view(claim: Claim) -> dict[str, Any]:
+def claim_view(claim: Claim, secrets: Secrets) -> dict[str, Any]:
     """A claim, with the token that it is acknowledged with."""
     return {
         "endpoint_id": claim.endpoint_id,
@@ -183,7 +175,7 @@ def claim_view(claim: Claim) -> dict[str, Any]:
         "token": claim.token,
         "until": claim.until,
         "attempt": claim.attempt,
-        "callback": callback_view(claim.callback),
+        "callback": callback_view(claim.callback, secrets),
     }
 
 

@@ -127,6 +127,7 @@ def test_defaults_are_acceptable() -> None:
         ({"type": ["integer", "null"]}, [None, 3], [False, "", 0.5]),
         ({"type": "string", "minLength": 1, "maxLength": 2}, ["a", "ab"], ["", "abc", 1]),
         ({"type": "string", "pattern": "^a"}, ["ab"], ["ba"]),
+        ({"type": "string", "pattern": "^(a|b)$"}, ["a"], ["a\n", "ab", "", "a\nb"]),
         ({"type": "string", "enum": ["a"]}, ["a"], ["b", 1]),
         ({"type": "boolean"}, [True], [1, "true", None]),
         ({"type": "array", "items": {"type": "integer"}, "minItems": 1}, [[1]], [[], ["1"], {}]),

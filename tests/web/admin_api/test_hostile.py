@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pollin_actors import Application
+from pollin_actors.backends import values
 from pollin_actors.settings import Settings
+from pollin_actors.web.admin_api import views
 from pollin_actors.web.admin_api.service import OPERATIONS
 from tests.web.admin_api.api import NDJSON, ROTATES, Api, Exchange, orders
 
@@ -38,6 +42,12 @@ MALFORMED = [
     b"{'id':'1'}",
     b'{"id":"1",}',
     b"\x00",
+]
+
+# As many names as go into the largest body that is read on the event loop, and many more.
+TWICE = [
+    b"{" + b",".join(b'"%x":1' % number for number in [*range(names), names - 1]) + b"}"
+    for names in (1_500, 25_000, 100_000)
 ]
 
 INVALID: list[tuple[Any, str]] = [
@@ -72,6 +82,11 @@ INVALID: list[tuple[Any, str]] = [
     ({"value": {"$": ["bytes", "?"]}}, "body.value"),
     ({"value": {"$": ["dict", [[[], 1]]]}}, "body.value"),
     ({"value": {"$": ["float", {}]}}, "body.value"),
+    ({"value": {"$": ["float", 10**399]}}, "body.value"),
+    ({"value": {"$": ["float", "1_0"]}}, "body.value"),
+    ({"value": {"$": ["float", True]}}, "body.value"),
+    ({"value": {"$": ["tuple", "ab"]}}, "body.value"),
+    ({"value": [{"$": {"float": 1, "nan": 2}}]}, "body.value"),
     ({"value": {"$": ["tuple", 1]}}, "body.value"),
     ({"value": {"$": ["other", 1]}}, "body.value"),
 ]
@@ -88,6 +103,44 @@ def test_what_is_no_json_to_all(memory: Application, raw: bytes) -> None:
     assert memory.callbacks.count("orders").get() == 0
 
 
+@pytest.mark.parametrize("raw", TWICE, ids=len)
+def test_a_name_twice_among_very_many(memory: Application, raw: bytes) -> None:
+    """To find it takes time in proportion to the body: 250 KB once took eleven seconds."""
+    begun = time.process_time()
+    answer = Api(memory).request("POST", "/callbacks", content=raw, headers=JSON)
+    assert time.process_time() - begun < 3.0
+    assert "again" in Api(memory).problem(answer, 400, "malformed")["detail"]
+
+
+@pytest.mark.parametrize("path", ["/callbacks", "/cursor?name=n"])
+@pytest.mark.parametrize(("items", "on_loop"), [(10, True), (500_000, False)])
+def test_large_values_are_not_read_on_the_event_loop(
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str, items: int, on_loop: bool
+) -> None:
+    """Nor made ready for the store: others are answered meanwhile."""
+    threads: dict[str, set[int]] = {"untagged": set(), "tagged": set()}
+
+    def watched(name: str, function: Any) -> Any:
+        def call(value: Any, *depth: int) -> Any:
+            threads[name].add(threading.get_ident())
+            return function(value, *depth)
+
+        return call
+
+    monkeypatch.setattr(views, "untagged", watched("untagged", values.untagged))
+    monkeypatch.setattr(values, "tagged", watched("tagged", values.tagged))
+    pushed = {"value": [1] * items}
+    if path == "/callbacks":
+        answer = api.request("POST", path, json=pushed)
+        assert answer.status_code == 201
+    else:
+        answer = api.request("PUT", path, json={"position": 0, "pushes": [pushed]})
+        assert answer.status_code == 200
+    assert api.app.callbacks.count("orders").get() == 1
+    assert threads["untagged"]
+    assert (threading.get_ident() in threads["untagged"] | threads["tagged"]) is on_loop
+
+
 @pytest.mark.parametrize(("body", "field"), INVALID, ids=lambda value: ascii(value)[:30])
 def test_wrong_values_are_named(memory: Application, body: Any, field: str) -> None:
     """The answer names the field, what was expected and what came, and nothing is stored."""
@@ -98,6 +151,29 @@ def test_wrong_values_are_named(memory: Application, body: Any, field: str) -> N
     assert problem["expected"]
     assert problem["got"]
     assert memory.callbacks.count("orders").get() == 0
+    moved = {"position": 0, "pushes": [{}, body]}
+    answer = api.request("PUT", "/cursor?name=n", content=json.dumps(moved), headers=JSON)
+    problem = api.problem(answer, 422, "invalid-value")
+    assert problem["field"] == field.replace("body", "body.pushes[1]", 1)
+    assert memory.callbacks.count("orders").get() == 0
+
+
+@pytest.mark.parametrize("secret", ["", "x", "1234567", "12345678\n", " 12345678", "1234\x005678"])
+def test_secrets_that_are_none(memory: Application, secret: str) -> None:
+    """One that is short could be guessed, and one that no header can show would refuse all. The
+    answer shows none, and the present one goes on being valid."""
+    api, before = Api(memory), memory.endpoints.index().get()
+    for method, path, more in (
+        ("POST", "//endpoints", {"id": "new"}),
+        ("PATCH", "", {}),
+        ("PUT", "", {"phases": ["received"]}),
+        ("POST", "/rotate", {}),
+    ):
+        answer = api.request(method, path, json={**more, "secret": secret})
+        problem = api.problem(answer, 422, "invalid-value")
+        assert "secret" in problem["field"]
+        assert secret.strip() in ("", "x") or secret.strip() not in answer.text
+    assert memory.endpoints.index().get() == before
 
 
 @pytest.mark.parametrize(
@@ -211,9 +287,19 @@ def test_who_leaves_in_the_middle(memory: Application) -> None:
     assert memory.callbacks.count("orders").get() == 0
 
 
+MARKS = ["float", "text", "bytes", "tuple", "dict", "other"]
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([10**399, "nan", "YQ=="]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5), inner)
+        | st.tuples(st.sampled_from(MARKS), inner).map(lambda mark: {"$": list(mark)})
+    ),
     max_leaves=8,
 )
 NAMES = sorted({name for op in OPERATIONS for name in (op.body or {}).get("properties", ())})
@@ -239,6 +325,26 @@ def test_whatever_is_in_a_body(shared: Api, operation: Any, body: Any, text: str
     raw = json.dumps(body, ensure_ascii=True)
     answer = shared.request(operation.method, f"/{path}", content=raw, params=query, headers=JSON)
     assert answer.status_code in {*operation.replies, 400, 404, 409, 413, 422, 503}, answer.text
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(value=JSON_VALUES)
+@example(value={"$": ["float", 10**399]})
+def test_whatever_is_a_value(shared: Api, value: Any) -> None:
+    """In a push, in a push with a cursor, in a dump: it is taken or refused, never 500."""
+    raw = json.dumps({"value": value})
+    if "NaN" in raw or "Infinity" in raw:
+        return
+    pushed = shared.request("POST", "/callbacks", content=raw, headers=JSON)
+    moved = f'{{"position":0,"pushes":[{raw}]}}'
+    cursor = shared.request("PUT", "/cursor?name=n", content=moved, headers=JSON)
+    fields = {"endpoint": "orders", "id": "1", "phase": "", "created_at": 1, "value": value}
+    lines = HEADER + json.dumps({"callback": fields}).encode() + b"\n"
+    end = b'{"end":{"endpoints":0,"callbacks":1}}'
+    loaded = shared.request("POST", "//load", content=lines + end, headers=NDJSON)
+    statuses = (pushed.status_code, cursor.status_code, loaded.status_code)
+    # One that is nested too deeply, or has half a surrogate pair, is no JSON to all.
+    assert statuses in {(201, 200, 200), (422, 422, 422), (400, 400, 200), (400, 400, 422)}
 
 
 HEADER = b'{"pollin":"dump","version":1}\n'

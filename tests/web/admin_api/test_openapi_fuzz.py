@@ -3,6 +3,7 @@ document says."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import schemathesis
 from schemathesis.config import SchemathesisConfig
 
 from pollin_actors import Application, Callback, Endpoint, Request
+from pollin_actors.transfer import dump
 from pollin_actors.web import admin
 from tests.web.admin_api.api import AUTHORIZATION, ROTATES, TOKEN
 
@@ -54,9 +56,14 @@ def lines(context: Any, value: Any) -> Any:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
+# The statuses with which each operation was answered in the test that runs.
+ANSWERED: dict[str, set[int]] = defaultdict(set)
+
+
 @pytest.fixture(autouse=True)
 def inbox() -> Iterator[Application]:
     """The endpoint orders, with the callbacks 1 to 3 in it."""
+    ANSWERED.clear()
     with INBOX:
         INBOX.endpoints.create(Endpoint.new(["received", "done"], 0, id="orders")).get()
         for number in "123":
@@ -65,6 +72,15 @@ def inbox() -> Iterator[Application]:
         yield INBOX
         for endpoint in INBOX.endpoints.index().get():
             INBOX.endpoints.delete(endpoint.id).get()
+
+
+@pytest.fixture
+def something_is_done() -> Iterator[None]:
+    """The operation of the test was carried out at least once, and not only refused."""
+    yield
+    assert ANSWERED
+    for operation, statuses in ANSWERED.items():
+        assert any(200 <= status < 300 for status in statuses), f"{operation}: {statuses}"
 
 
 THERE = {"key": "2", "phase": "done", "expect": "done", "then": "done", "dead_letter": "done"}
@@ -82,15 +98,36 @@ def test_whatever_comes_is_answered_as_the_document_says(case: Any) -> None:
     case.call_and_validate()
 
 
-@meant.parametrize()
-def test_requests_for_what_is_there_are_answered_as_the_document_says(case: Any) -> None:
-    """The same for an endpoint, callbacks, phases and a handler that exist."""
-    if case.operation.path.startswith("/handler"):
+def as_it_is(case: Any) -> None:
+    """Give a request what is there: an endpoint, a handler, callbacks, a claim, a dump."""
+    path = case.operation.path
+    if path == "/handler" or path.startswith("/handler/"):
         case.query["name"] = "h"
     if "endpoint_id" in case.path_parameters:
         case.path_parameters["endpoint_id"] = "orders"
+        if INBOX.endpoints.find("orders").get() is None:
+            INBOX.endpoints.create(Endpoint.new(["received", "done"], 0, id="orders")).get()
+        if INBOX.callbacks.fetch("orders", key="2").get() is None:
+            # It was popped or deleted, and its id is known still.
+            INBOX.callbacks.reset("orders").get()
+            INBOX.callbacks.push("orders", Callback.new(Request([], b"{}"), id="2")).get()
     for given in (case.query, case.body):
         if isinstance(given, dict):
             given.update({name: THERE[name] for name in THERE if isinstance(given.get(name), str)})
+    if "/claims/" in path and isinstance(case.body, dict):
+        INBOX.callbacks.push("orders", Callback.new(Request([], b"{}"))).get()
+        [claim] = INBOX.callbacks.claim("orders", lease=60.0).get()
+        case.body |= {"key": claim.key, "token": claim.token}
+    if path == "/load":
+        case.body = b"".join(dump(INBOX)).decode("ascii")
+
+
+@meant.parametrize()
+@pytest.mark.usefixtures("something_is_done")
+def test_requests_for_what_is_there_are_answered_as_the_document_says(case: Any) -> None:
+    """The same for an endpoint, callbacks, phases, claims and a handler that exist; and each
+    operation is carried out at least once."""
+    as_it_is(case)
     without_waiting(case)
-    case.call_and_validate()
+    answer = case.call_and_validate()
+    ANSWERED[f"{case.operation.method} {case.operation.path}"].add(answer.status_code)

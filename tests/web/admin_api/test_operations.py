@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pollin_actors import Application, Callback, Request, Secret
+from pollin_actors import Application, Callback, Endpoint, Request, Secret
 from pollin_actors.backends.memory import MemoryBackend
 from pollin_actors.messages import FindEndpoint, RotateSecret
 from pollin_actors.records import Kind
@@ -202,6 +202,46 @@ class TestCallbacks:
         api.push("1", headers=[[name, "hush"] for name in names] + [["Date", "today"]])
         shown = api.get("/callback", key="1")["headers"]
         assert shown == [[name, "**********"] for name in names] + [["Date", "today"]]
+
+    def test_secrets_in_headers_are_hidden_wherever_they_are(self, api: Api) -> None:
+        """In each view, by their value: the present one and the old one; those of an endpoint in
+        its quarantine too."""
+        secrets = ["open-sesame", "open-barley"]
+        api.json(api.request("PATCH", "", json={"secret": secrets[0]}))
+        api.post("/rotate", {"secret": secrets[1]})
+        api.app.endpoints.create(Endpoint.new(["received"], 0, id="orders.unverified")).get()
+        headers = [["X-Thing", f"Key {secret}"] for secret in secrets]
+        headers += [["x_api_key", "hush"], [":query", "a=open-sesame&b=1&access_token=hush"]]
+        other = Api(api.app, "/endpoints/orders.unverified")
+        for each in (api, other):
+            for number in "12345678":
+                more = {"parent": "1"} if number > "1" else {}
+                each.push(number, headers=headers, body="b", **more)
+            moved = {"position": 0, "pushes": [{"id": "9", "headers": headers}]}
+            answers = [
+                each.request("GET", "/callbacks"),
+                each.request("POST", "/callbacks", json={"id": "1"}),
+                each.request("GET", "/callbacks/slice"),
+                each.request("GET", "/callbacks/reverse"),
+                each.request("GET", "/callbacks/head"),
+                each.request("GET", "/callback", params={"key": "1"}),
+                each.request("PATCH", "/callback?key=1", json={"phase": "received"}),
+                each.request("GET", "/past"),
+                each.request("GET", "/callback/children", params={"key": "1"}),
+                each.request("GET", "/callback/tree", params={"key": "1"}),
+                each.request("PUT", "/cursor?name=n", json=moved),
+                each.request("POST", "/claims", json={}),
+                each.request("POST", "/callbacks/pop", json={}),
+                each.request("POST", "/callbacks/pop", json={"limit": 2}),
+                each.request("POST", "/callbacks/pop", json={"key": "8"}),
+            ]
+            for answer in answers:
+                assert answer.status_code == 200, answer.text
+                assert "**********" in answer.text
+                assert not any(text in answer.text for text in (*secrets, "hush")), answer.text
+        shown = api.get("/callbacks/head")["callbacks"][0]["headers"]
+        assert shown[:2] == [["X-Thing", "**********"]] * 2
+        assert shown[3][1] == "a=**********&b=1&access_token=**********"
 
     def test_pop(self, api: Api) -> None:
         """The oldest, the one of a key, a slice, or nothing."""

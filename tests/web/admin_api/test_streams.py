@@ -10,10 +10,13 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from pollin_actors import Application, Callback, Request
 from pollin_actors.web.admin_api import stream_operations
+from pollin_actors.web.admin_api.table import ClientGone
 from tests.web.admin_api.api import NDJSON, Api, Exchange, orders
 
 TYPE = b"application/x-ndjson"
@@ -177,6 +180,120 @@ def test_who_leaves_ends_the_load(memory: Application, monkeypatch: pytest.Monke
         assert sent.sent == []
         assert other.callbacks.count("orders").get() == 3
     assert places.acquire(blocking=False)
+
+
+def test_a_load_that_is_cancelled_ends(
+    memory: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it works: it takes no other line, and has its place until it has ended."""
+    places = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(stream_operations, "_places", places)
+    fill(memory, 9, b"{}")
+    dumped = Api(memory).request("GET", "//dump").content
+    with Application() as other:
+        push = other.callbacks.push
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow(*arguments: Any, **options: Any) -> Any:
+            begun.set()
+            assert go_on.wait(60)
+            return push(*arguments, **options)
+
+        other.callbacks.push = slow  # type: ignore[method-assign]
+
+        async def main() -> None:
+            sent = Exchange("POST", "/load", content_type=TYPE)
+            sent.arrive(dumped)
+            service = Api(other).service
+            task = asyncio.create_task(service(sent.scope, sent.receive, sent.send))
+            await asyncio.to_thread(begun.wait, 60)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert sent.sent == []
+            # It is still at work: nobody else has its place.
+            assert not places.acquire(blocking=False)
+            go_on.set()
+            assert await asyncio.to_thread(places.acquire, timeout=60)
+
+        asyncio.run(main())
+        assert other.callbacks.count("orders").get() == 1
+    places.release()
+    with pytest.raises(ValueError, match="released too many times"):
+        places.release()
+
+
+@pytest.mark.parametrize("ways", ["task", "scope"])
+def test_a_load_that_is_cancelled_waits_for_nobody(
+    memory: Application, monkeypatch: pytest.MonkeyPatch, ways: str
+) -> None:
+    """While it waits for the client, by asyncio or by a scope of the host: its thread ends."""
+    places = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(stream_operations, "_places", places)
+    service = Api(memory).service
+
+    async def main() -> None:
+        sent = Exchange("POST", "/load", content_type=TYPE)
+        scope = anyio.CancelScope()
+
+        async def request() -> None:
+            with scope:
+                await service(sent.scope, sent.receive, sent.send)
+
+        task = asyncio.create_task(request())
+        await sent.asked.wait()
+        if ways == "task":
+            task.cancel()
+        else:
+            scope.cancel()
+        await asyncio.wait([task])
+        assert await asyncio.to_thread(places.acquire, timeout=20)
+        assert sent.sent == []
+
+    asyncio.run(main())
+    places.release()
+
+
+def test_a_load_that_is_cancelled_before_its_thread_begins(
+    memory: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has its place, and it is given back once."""
+    places = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(stream_operations, "_places", places)
+    service = Api(memory).service
+
+    async def main() -> None:
+        sent = Exchange("POST", "/load", content_type=TYPE)
+        run_sync = anyio.to_thread.run_sync
+
+        async def cancelled(*arguments: Any, **options: Any) -> Any:
+            task.cancel()
+            return await run_sync(*arguments, **options)
+
+        monkeypatch.setattr(anyio.to_thread, "run_sync", cancelled)
+        task = asyncio.create_task(service(sent.scope, sent.receive, sent.send))
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(main())
+    assert places.acquire(blocking=False)
+
+
+def test_a_place_is_given_back_once() -> None:
+    """Whoever of thread and request is first: a thread that is too late does nothing."""
+    places = threading.BoundedSemaphore(1)
+    for first_leaves in (True, False):
+        assert places.acquire(blocking=False)
+        place = stream_operations._Place(places)
+        if first_leaves:
+            place.leave()
+            with pytest.raises(ClientGone), place:
+                pytest.fail("it has begun")
+        else:
+            with place:
+                place.leave()
+                assert not places.acquire(blocking=False)
+        place.leave()
 
 
 def test_not_too_many_loads_at_once(memory: Application, monkeypatch: pytest.MonkeyPatch) -> None:

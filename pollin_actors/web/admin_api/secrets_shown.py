@@ -1,0 +1,24 @@
+"""Which secrets are looked for in headers before these are shown."""
+
+from __future__ import annotations
+
+from pollin_actors.masking import Secrets
+from pollin_actors.web.admin_api.table import Call
+from pollin_actors.web.quarantine import quarantine_of
+
+__all__ = ["secrets_of"]
+
+_PLACE = quarantine_of("")
+
+
+async def secrets_of(call: Call) -> Secrets:
+    """Those of the endpoint that a request is about; where that is the quarantine of another,
+    those of the other too. Asked for before the callbacks: what is popped must be answered."""
+    ids = dict.fromkeys((call.endpoint_id, call.endpoint_id.removesuffix(_PLACE)))
+    found = [await call.app.endpoints.find(id, timeout=call.timeout) for id in ids if id]
+    return Secrets(
+        secret
+        for endpoint in found
+        if endpoint is not None
+        for secret in (endpoint.secret, *[old.secret for old in endpoint.old_secrets])
+    )
