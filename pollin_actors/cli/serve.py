@@ -46,7 +46,11 @@ OPTIONS = {
     "SqliteBackend.path": "--backend",
     "backend": "--backend",
     "busy_timeout": "--backend: busy_timeout",
+    "cluster": "--backend: cluster",
+    "db": "--backend: db",
     "durability": "--backend: durability",
+    "prefix": "--backend: prefix",
+    "timeout": "--backend: timeout",
 }
 
 

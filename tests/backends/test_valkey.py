@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -27,13 +28,16 @@ from pollin_actors.errors import (
     MissingExtra,
 )
 from pollin_actors.messages import (
+    CheckReady,
     Count,
     CreateEndpoint,
     DeleteEndpoint,
     Fetch,
+    History,
     IndexEndpoints,
     Pop,
     Push,
+    Reset,
     Stats,
     Sweep,
 )
@@ -195,21 +199,39 @@ class TestWhatItFinds:
             server.remove()
 
     def test_that_it_may_not_ask(self, server: Server) -> None:
-        """A user without CONFIG and INFO works all the same; how durable it is, is unknown. A wrong
-        password is told, and is in no text."""
-        rules = ("on", f">{PASSWORD}", "~*", "&*", "+@all", "-config", "-info")
-        server.ask("ACL", "SETUSER", "inbox", *rules)
-        url = server.url().replace("://", f"://inbox:{PASSWORD}@")
-        with capture_logs() as logs, Inbox(url) as inbox:
-            assert inbox.push("a") == ["queued"]
+        """A user with the rights that the class names works; how durable the server is, is unknown.
+        A wrong password is told, and is in no text."""
+        named = " ".join((ValkeyBackend.__doc__ or "").split())
+        rules = named.partition("needs ``")[2].partition("``")[0].split()
+        more = named.partition("what the functions call (``")[2].partition("``")[0].split()
+        keys = ("~mine:*", "&mine:changes")
+        calls = ("-@all", *rules, *[f"+{rule}" for rule in more])
+        server.ask("ACL", "SETUSER", "inbox", "on", f">{PASSWORD}", *keys, *calls)
+        url = server.url(prefix="mine").replace("://", f"://inbox:{PASSWORD}@")
+        told: SimpleQueue[Any] = SimpleQueue()
+        with capture_logs() as logs, Inbox(url, keep_for=1.0) as inbox:
+            other = inbox.open(lambda id, revised: told.put(id))
+            assert told.get(timeout=WAIT_S) is None
+            assert inbox.push("a", "b") == ["queued", "queued"]
+            inbox.do(Pop("orders"))
+            inbox.now += 10 * SECOND
+            inbox.do(Sweep())
+            assert [record.callback_id for record in inbox.do(History("orders", "b"))] == ["b"]
+            inbox.do(CheckReady())
+            inbox.do(Reset("orders"))
+            assert inbox.do(DeleteEndpoint("orders")) is True
+            assert told.get(timeout=WAIT_S) == "orders"
             assert inbox.backend.durability == "unknown"
             assert PASSWORD not in repr(inbox.backend)
+            other.close()
         wrong = ValkeyBackend(url.replace(PASSWORD, f"{PASSWORD}-wrong"))
-        with capture_logs() as more, pytest.raises(BackendUnavailable) as caught:
+        with capture_logs() as later, pytest.raises(BackendUnavailable) as caught:
             wrong.open(time.time_ns)
         error = caught.value
         assert "check name and password" in str(error)
-        assert PASSWORD not in f"{error} {error!r} {error.__cause__!r} {logs} {more}"
+        assert PASSWORD not in f"{error} {error!r} {error.__cause__!r} {logs} {later}"
+        assert error.__cause__ is not None
+        assert error.__cause__.__traceback__ is None  # it would have the password in a variable
 
     def test_that_it_would_evict(self, server: Server) -> None:
         """A server that would drop any key for want of memory is refused; one that might, were its

@@ -121,15 +121,16 @@ def test_a_slot_that_moves_is_followed(inbox: Inbox) -> None:
     assert nodes[target].ask("EXISTS", key) == 1
 
 
-def test_a_server_that_restarts_is_survived() -> None:
-    """While it is away the endpoints of the others work; then it is back, with all it had."""
+@pytest.mark.parametrize("gone", [0, 2])
+def test_a_server_that_restarts_is_survived(gone: int) -> None:
+    """While it is away, also if it is the one of the URL, the endpoints of the others work; then it
+    is back, with all it had."""
     own = Cluster(ALWAYS)
     try:
         with Inbox(own.url()) as inbox:
             for name in NAMES:
                 inbox.do(CreateEndpoint(Endpoint.new(ttl=0, id=name)))
                 inbox.push("a", to=name)
-            gone = 2
             here = [n for n in NAMES if slot_of(endpoint_key("any", n)) * 3 // 16384 != gone]
             away = [n for n in NAMES if n not in here]
             own.nodes[gone].kill()

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["VARIABLE", "Server", "new_url", "program", "shared_url"]
+__all__ = ["ALWAYS", "VARIABLE", "Cluster", "Server", "cluster", "new_url", "program", "shared_url"]
 
 VARIABLE = "POLLIN_TEST_VALKEY"
 """The URL of a server, for the tests that may share one."""
@@ -124,7 +124,7 @@ class Server:
         self._end("terminate")
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it as a crash would."""
         self._end("kill")
 
     def _end(self, how: str) -> None:

@@ -58,8 +58,9 @@ class ValkeyBackend:
     on ``~prefix:*`` and ``&prefix:changes``; with ``+info`` and ``+config|get`` it can tell how
     durable the server is, with ``+cluster|slots`` it finds the servers of a cluster.
 
-    Of an endpoint that was deleted a counter of a few bytes is left: positions are never given out
-    twice.
+    Functions have names of their own in each version of this package, so that processes of two
+    versions get on; those of old ones stay until ``FUNCTION DELETE``. Of an endpoint that was
+    deleted a counter of a few bytes is left: positions are never given out twice.
 
     Arguments:
         url: of the server.

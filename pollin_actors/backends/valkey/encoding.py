@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, TypeAlias
 
@@ -224,6 +224,3 @@ _KINDS = {str(kind.value): kind for kind in Kind}
 def _damaged(label: str, what: str, remedy: str, error: Exception) -> BackendUnavailable:
     reason = f"{label}: what is stored of {what} is damaged ({type(error).__name__})"
     return BackendUnavailable("valkey", reason, f"{remedy}, or restore the store from a copy")
-
-
-Decode: TypeAlias = Callable[[Pieces], Any]

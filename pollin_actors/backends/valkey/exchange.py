@@ -278,7 +278,9 @@ class Exchange:
                 self._settle(job, _raised(unavailable(self.label, error)))
             return
         if reply[0] == b"again":
-            return  # much has expired; it has got on with that
+            # Much has expired at this endpoint, and it has got on with that. So is answered what
+            # came after it in this batch for the same endpoint: that keeps its place behind it.
+            return
         self._settle(job, self._outcome(job, reply))
 
     def _outcome(self, job: Job, reply: Any) -> Outcome:

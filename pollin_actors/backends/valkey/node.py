@@ -18,6 +18,9 @@ __all__ = ["Node", "connector", "errors", "packed", "wait"]
 _SLOW_S = 0.5
 _SPARED_S = 1.0
 
+# Not every system has it; where there is one, it bears any number of open files.
+_POLL: Any = getattr(select, "poll", None)
+
 
 def connector(address: Address) -> Any:
     """What makes connections to an address, not open yet; other hosts and ports can be given.
@@ -71,9 +74,12 @@ def wait(connection: Any, timeout: float | None) -> bool:
     sock = connection._sock
     if sock is None or sock.fileno() < 0:
         return True
-    poll = select.poll()
+    seconds = None if timeout is None else max(0.0, timeout)
+    if _POLL is None:
+        return bool(select.select([sock], [], [], seconds)[0])
+    poll = _POLL()
     poll.register(sock, select.POLLIN)
-    return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 class Node:
