@@ -99,7 +99,7 @@ def raw(url: str, per_commit: int) -> Callable[[int], None]:
             found = operations.lone_push(Push("e", callbacks[next(taken)], None, True), stored)
             assert found is not None
             call.send(connection.pgconn, [*entering, *found[0]], True)
-            receive(connection.pgconn, None)
+            assert receive(connection.pgconn, None) is None
 
     operations._known["e"] = terms
     entering = [encoded(value) for value in (VERSION, "on", "5000ms")]

@@ -162,7 +162,9 @@ class Transactions:
     def _receive_push(self, connection: Connection[Any], values: list[bytes | None]) -> None:
         self._link.prepare(self._call)
         self.send_push(connection, values)
-        receive(connection.pgconn, None)
+        error = receive(connection.pgconn, None)
+        if error is not None:
+            raise error
 
     def send_push(
         self, connection: Connection[Any], values: list[bytes | None], patience: int | None = None
