@@ -20,6 +20,7 @@ from pollin_actors.backends.postgres.failures import NAME
 from pollin_actors.backends.postgres.link import connect, is_pooled
 from pollin_actors.backends.postgres.operations import READS, Operations
 from pollin_actors.messages import CreateEndpoint, UpdateEndpoint
+from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.last_words import log_exception
 from pollin_actors.records import Claims
 
@@ -89,7 +90,8 @@ class Announcer:
         self._connection: Connection[Any] | None = None
         # Endpoints that were changed here, and whether they themselves were.
         self._changed: dict[str | None, bool] = {}
-        self._lock = threading.Lock()
+        # No plain lock: a thread that tells may be interrupted while it holds it.
+        self._guard = Guard()
         self._listens = self._closing = False
         self._pause = 0.0
         self._wake: socket.socket | None = None
@@ -129,14 +131,22 @@ class Announcer:
         self._add(changed)
 
     def _add(self, changed: dict[str | None, bool]) -> None:
-        if not changed:
-            return
-        with self._lock:
-            first = not self._changed
-            for endpoint_id, revised in changed.items():
-                self._changed[endpoint_id] = self._changed.get(endpoint_id, False) or revised
-        if first:
+        if changed:
+            self._guard.run(self._add_guarded, changed)
+
+    def _add_guarded(self, changed: dict[str | None, bool]) -> None:
+        if not self._changed:
+            # Before they are there, so that an interrupt leaves nothing that nobody looks for.
             self._ring()
+        for endpoint_id, revised in changed.items():
+            self._changed[endpoint_id] = self._changed.get(endpoint_id, False) or revised
+
+    def _is_changed(self) -> bool:
+        return bool(self._changed)
+
+    def _take(self) -> dict[str | None, bool]:
+        changed, self._changed = self._changed, {}
+        return changed
 
     def close(self) -> None:
         """Tell what is left, then let go of the server."""
@@ -156,14 +166,16 @@ class Announcer:
         told_at = 0.0
         while not self._closing:
             try:
-                if self._announce is not None or self._changed:
+                # Whoever has rung is waited for.
+                changed = self._guard.run(self._is_changed)
+                if self._announce is not None or changed:
                     self._connect()
                 left = told_at + TOGETHER_S - monotonic()
-                if self._changed and left <= 0.0:
+                if changed and left <= 0.0:
                     self._tell()
                     told_at = monotonic()
                 else:
-                    self._wait(left if self._changed else None)
+                    self._wait(left if changed else None)
                 self._pause = 0.0
             except Exception as error:
                 self._lost(error)
@@ -210,8 +222,7 @@ class Announcer:
     def _tell(self) -> None:
         connection = self._connection
         assert connection is not None
-        with self._lock:
-            changed, self._changed = self._changed, {}
+        changed = self._guard.run(self._take)
         if len(changed) > MOST_NAMED:
             changed = {None: any(changed.values())}
         payloads = [f"{'r' if revised else 'c'}{id or ''}" for id, revised in changed.items()]

@@ -303,6 +303,25 @@ class Transactions:
                 return None  # one of them; each says it for itself
         return None if shot is None else operations._fire(shot)
 
+    # -- tidying -----------------------------------------------------------------------------------
+
+    def forget(self, limit: int) -> None:
+        """Forget what has been gone for long enough, so many at most; if it cannot be done, it is
+        left to another time."""
+        connection = self._link.connection
+        if connection is None:
+            return
+        try:
+            with connection.pipeline():
+                connection.execute("BEGIN")
+                self._send(connection, _BEGIN, (*self._entering, "{}", "{}"))
+            self._operations.begun(connection, (), (), True)
+            self._operations.forget(limit)
+            connection.execute("COMMIT")
+        except Exception as error:
+            self._operations.undone()
+            self._link.undo(error)
+
     # -- answers -----------------------------------------------------------------------------------
 
     def answer(self, job: Job, reply: Any) -> None:
