@@ -1,4 +1,5 @@
-"""Telling other processes what this one has changed, and hearing what they have."""
+"""Telling other processes what this one has changed, and hearing what they have; and telling the
+server that its tables have grown."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from pollin_actors.backends.postgres.exchanges import readable
 from pollin_actors.backends.postgres.failures import NAME
 from pollin_actors.backends.postgres.link import connect, is_pooled
 from pollin_actors.backends.postgres.operations import READS, Operations
+from pollin_actors.backends.postgres.schema import quoted
 from pollin_actors.messages import CreateEndpoint, UpdateEndpoint
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.last_words import log_exception
@@ -41,6 +43,11 @@ TOGETHER_S = 0.025
 MOST_NAMED = 100
 # Between attempts to connect, in seconds: twice as long each time.
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5.0
+
+# After so many messages the server is asked to count again, and then after eight times as many: it
+# does so by itself, but only every minute, and plans that were made for an empty table are kept.
+FIRST_COUNT = 256
+_TABLES = ("endpoints", "callbacks", "requests", "history", "counts")
 
 _QUIET: frozenset[Callable[..., Any]] = READS | {Operations.check_ready, Operations.extend}
 _REVISE: frozenset[Callable[..., Any]] = frozenset(
@@ -92,7 +99,8 @@ class Announcer:
         self._changed: dict[str | None, bool] = {}
         # No plain lock: a thread that tells may be interrupted while it holds it.
         self._guard = Guard()
-        self._listens = self._closing = False
+        self._listens = self._closing = self._grown = False
+        self._messages, self._count_at = 0, FIRST_COUNT
         self._pause = 0.0
         self._wake: socket.socket | None = None
         self._woken: socket.socket
@@ -117,6 +125,11 @@ class Announcer:
             outcomes: theirs. What has changed nothing is not told: processes that look for work
                 in vain would wake each other for ever.
         """
+        self._messages += len(group)
+        if self._messages >= self._count_at:
+            self._count_at *= 8
+            self._grown = True
+            self._ring()
         changed: dict[str | None, bool] = {}
         for job, (reply, failure) in zip(group, outcomes, strict=True):
             if failure is not None or job.run in _QUIET or _is_nothing(job, reply):
@@ -168,8 +181,11 @@ class Announcer:
             try:
                 # Whoever has rung is waited for.
                 changed = self._guard.run(self._is_changed)
-                if self._announce is not None or changed:
+                if self._announce is not None or changed or self._grown:
                     self._connect()
+                if self._grown:
+                    self._grown = False
+                    self._count()
                 left = told_at + TOGETHER_S - monotonic()
                 if changed and left <= 0.0:
                     self._tell()
@@ -235,6 +251,12 @@ class Announcer:
         except BaseException:
             self._add(changed)  # told again rather than not at all
             raise
+
+    def _count(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        tables = ", ".join([f"{quoted(self._address.schema)}.{table}" for table in _TABLES])
+        connection.execute(f"ANALYZE {tables}".encode())
 
     def _heard(self, process: int, payload: str) -> None:
         connection = self._connection
