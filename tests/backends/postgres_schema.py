@@ -12,6 +12,7 @@ import psycopg
 from tests.servers import postgres
 
 __all__ = [
+    "Gate",
     "ask",
     "check_schema",
     "locked_endpoint",
@@ -142,3 +143,44 @@ def processes_of(url: str) -> list[int]:
     """The server's processes that have worked on a schema last."""
     query = "SELECT pid FROM pg_stat_activity WHERE strpos(query, %s) > 0 AND state = 'idle'"
     return [row[0] for row in ask(url, query, f'"{schema_of(url)}"')]
+
+
+class Gate:
+    """While it is shut, the server waits in the middle of each commit that has a record."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._schema = schema_of(url)
+
+    def __enter__(self) -> Gate:
+        ask(self._url, "CREATE TABLE gate AS SELECT 1 AS shut")
+        ask(
+            self._url,
+            f"""CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM 1 FROM {self._schema}.gate FOR UPDATE; RETURN NULL; END $$""",
+        )
+        ask(
+            self._url,
+            """CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON history
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()""",
+        )
+        self._connection = psycopg.connect(postgres.server())
+        self._connection.execute(f"SELECT 1 FROM {self._schema}.gate FOR UPDATE".encode())
+        return self
+
+    def wait(self) -> int:
+        """Wait until a commit waits; the process of the server."""
+        query = """SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+            AND application_name = 'pollin_actors' AND pg_sleep(0.005) IS NOT NULL"""
+        for _ in range(4000):
+            if found := ask(self._url, query):
+                return int(found[0][0])
+        raise AssertionError("a commit should wait by now")
+
+    def open(self) -> None:
+        """Let whoever waits pass."""
+        self._connection.rollback()
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        ask(self._url, "DROP TABLE gate; DROP FUNCTION wait() CASCADE")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from pollin_actors.backends.postgres import PostgresBackend
+from pollin_actors.backends.postgres import PostgresBackend, writer
 from pollin_actors.errors import (
     BackendUnavailable,
     CallbackNotFound,
@@ -282,3 +283,19 @@ class TestLocks:
             futures += send(inbox.backend, "efgfe", turn)
             futures += send(other, "gfefg", turn)
         assert {told(future) for future in futures} == {"queued"}
+
+
+def test_what_is_due_is_forgotten_without_sweeps(
+    inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pushes come, rows go that nobody needs any more, or they would pile up between sweeps."""
+    monkeypatch.setattr(writer, "FORGET_EVERY", 4)
+    inbox.do(CreateEndpoint(Endpoint.new(["a"], 0, id="brief", dedup_for=0, keep_for=0)))
+    for number in range(40):
+        inbox.push(f"c{number}", "brief").get(timeout=WAIT_S)
+        assert inbox.do(Pop("brief")).id == f"c{number}"
+    settled = inbox.backend
+    settled.close()
+    [(left,)] = ask(inbox.url, "SELECT count(*) FROM callbacks")
+    assert left <= 16
+    settled.open(time.time_ns)

@@ -13,10 +13,9 @@ from pollin_actors.errors import BackendUnavailable, CallbackNotFound
 from pollin_actors.messages import CheckReady, Count, DeleteCallback, Pop, UpdatePhase
 from tests.backends.postgres_inbox import WAIT_S, PostgresInbox
 from tests.backends.postgres_schema import (
-    ask,
+    Gate,
     locked_endpoint,
     processes_of,
-    schema_of,
     terminate,
     wait_for_waiting,
 )
@@ -111,21 +110,7 @@ def test_a_commit_whose_end_is_not_known(inbox: PostgresInbox, how: str) -> None
     """The connection is lost during the commit: the error says that it may have been stored."""
     inbox.push("a").get(timeout=WAIT_S)
     inbox.push("b").get(timeout=WAIT_S)
-    schema = schema_of(inbox.url)
-    # At each commit the server waits for a lock that we have.
-    ask(
-        inbox.url,
-        f"""CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        PERFORM 1 FROM {schema}.gate FOR UPDATE; RETURN NULL; END $$""",
-    )
-    ask(inbox.url, "CREATE TABLE gate AS SELECT 1 AS shut")
-    ask(
-        inbox.url,
-        """CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON history
-        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()""",
-    )
-    with psycopg.connect(inbox.url.split("&schema")[0]) as connection:
-        connection.execute(f"SELECT 1 FROM {schema}.gate FOR UPDATE".encode())
+    with Gate(inbox.url) as gate:
         if how == "at once":
             futures = [inbox.push("c")]
         elif how == "in conversation":
@@ -137,18 +122,11 @@ def test_a_commit_whose_end_is_not_known(inbox: PostgresInbox, how: str) -> None
                 futures = [inbox.push("c"), inbox.send(Pop("e")), inbox.push("d")]
             with pytest.raises(CallbackNotFound):
                 occupied.get(timeout=WAIT_S)
-        # The query of a waiting commit is no longer the statement, but COMMIT.
-        query = """SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-            AND application_name = 'pollin_actors' AND pg_sleep(0.005) IS NOT NULL"""
-        while not (found := ask(inbox.url, query)):
-            pass
-        terminate(inbox.url, found[0][0])
+        terminate(inbox.url, gate.wait())
         for future in futures:
             with pytest.raises(BackendUnavailable, match="may have been stored") as caught:
                 future.get(timeout=WAIT_S)
             assert isinstance(caught.value.__cause__, psycopg.OperationalError)
-        connection.rollback()
-    ask(inbox.url, "DROP TABLE gate; DROP FUNCTION wait() CASCADE")
     # Here it was not: the server was stopped before it had written anything.
     assert inbox.ids() == "a b"
     assert inbox.push("c").get(timeout=WAIT_S).outcome == "queued"

@@ -99,7 +99,7 @@ def raw(url: str, per_commit: int) -> Callable[[int], None]:
             found = operations.lone_push(Push("e", callbacks[next(taken)], None, True), stored)
             assert found is not None
             call.send(connection.pgconn, [*entering, *found[0]], True)
-            receive(connection.pgconn, None)
+            assert receive(connection.pgconn, None) is None
 
     operations._known["e"] = terms
     entering = [encoded(value) for value in (VERSION, "on", "5000ms")]
@@ -110,7 +110,7 @@ def raw(url: str, per_commit: int) -> Callable[[int], None]:
         for start in range(0, number, per_commit):
             batch = [callbacks[next(taken)] for _ in range(min(per_commit, number - start))]
             pushes = [(Push("e", callback, None, True), stored) for callback in batch]
-            shot = operations.push_shot(pushes, {"e": terms}, True)
+            shot = operations.push_shot(pushes, lambda _: terms, True)
             assert shot is not None
             text = shot.call.replace("{e}", "e.e")
             text = f"SELECT f.* FROM {{s}}.enter(%s, %s, %s, %s, %s) AS e, LATERAL {text} AS f"

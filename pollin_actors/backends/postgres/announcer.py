@@ -1,4 +1,5 @@
-"""Telling other processes what this one has changed, and hearing what they have."""
+"""Telling other processes what this one has changed, and hearing what they have; and telling the
+server that its tables have grown."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from pollin_actors.backends.postgres.exchanges import readable
 from pollin_actors.backends.postgres.failures import NAME
 from pollin_actors.backends.postgres.link import connect, is_pooled
 from pollin_actors.backends.postgres.operations import READS, Operations
+from pollin_actors.backends.postgres.schema import quoted
 from pollin_actors.messages import CreateEndpoint, UpdateEndpoint
+from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.last_words import log_exception
 from pollin_actors.records import Claims
 
@@ -40,6 +43,11 @@ TOGETHER_S = 0.025
 MOST_NAMED = 100
 # Between attempts to connect, in seconds: twice as long each time.
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 5.0
+
+# After so many messages the server is asked to count again, and then after eight times as many: it
+# does so by itself, but only every minute, and plans that were made for an empty table are kept.
+FIRST_COUNT = 256
+_TABLES = ("endpoints", "callbacks", "requests", "history", "counts")
 
 _QUIET: frozenset[Callable[..., Any]] = READS | {Operations.check_ready, Operations.extend}
 _REVISE: frozenset[Callable[..., Any]] = frozenset(
@@ -89,8 +97,10 @@ class Announcer:
         self._connection: Connection[Any] | None = None
         # Endpoints that were changed here, and whether they themselves were.
         self._changed: dict[str | None, bool] = {}
-        self._lock = threading.Lock()
-        self._listens = self._closing = False
+        # No plain lock: a thread that tells may be interrupted while it holds it.
+        self._guard = Guard()
+        self._listens = self._closing = self._grown = False
+        self._messages, self._count_at = 0, FIRST_COUNT
         self._pause = 0.0
         self._wake: socket.socket | None = None
         self._woken: socket.socket
@@ -115,6 +125,11 @@ class Announcer:
             outcomes: theirs. What has changed nothing is not told: processes that look for work
                 in vain would wake each other for ever.
         """
+        self._messages += len(group)
+        if self._messages >= self._count_at:
+            self._count_at *= 8
+            self._grown = True
+            self._ring()
         changed: dict[str | None, bool] = {}
         for job, (reply, failure) in zip(group, outcomes, strict=True):
             if failure is not None or job.run in _QUIET or _is_nothing(job, reply):
@@ -129,14 +144,22 @@ class Announcer:
         self._add(changed)
 
     def _add(self, changed: dict[str | None, bool]) -> None:
-        if not changed:
-            return
-        with self._lock:
-            first = not self._changed
-            for endpoint_id, revised in changed.items():
-                self._changed[endpoint_id] = self._changed.get(endpoint_id, False) or revised
-        if first:
+        if changed:
+            self._guard.run(self._add_guarded, changed)
+
+    def _add_guarded(self, changed: dict[str | None, bool]) -> None:
+        if not self._changed:
+            # Before they are there, so that an interrupt leaves nothing that nobody looks for.
             self._ring()
+        for endpoint_id, revised in changed.items():
+            self._changed[endpoint_id] = self._changed.get(endpoint_id, False) or revised
+
+    def _is_changed(self) -> bool:
+        return bool(self._changed)
+
+    def _take(self) -> dict[str | None, bool]:
+        changed, self._changed = self._changed, {}
+        return changed
 
     def close(self) -> None:
         """Tell what is left, then let go of the server."""
@@ -156,14 +179,19 @@ class Announcer:
         told_at = 0.0
         while not self._closing:
             try:
-                if self._announce is not None or self._changed:
+                # Whoever has rung is waited for.
+                changed = self._guard.run(self._is_changed)
+                if self._announce is not None or changed or self._grown:
                     self._connect()
+                if self._grown:
+                    self._grown = False
+                    self._count()
                 left = told_at + TOGETHER_S - monotonic()
-                if self._changed and left <= 0.0:
+                if changed and left <= 0.0:
                     self._tell()
                     told_at = monotonic()
                 else:
-                    self._wait(left if self._changed else None)
+                    self._wait(left if changed else None)
                 self._pause = 0.0
             except Exception as error:
                 self._lost(error)
@@ -210,8 +238,7 @@ class Announcer:
     def _tell(self) -> None:
         connection = self._connection
         assert connection is not None
-        with self._lock:
-            changed, self._changed = self._changed, {}
+        changed = self._guard.run(self._take)
         if len(changed) > MOST_NAMED:
             changed = {None: any(changed.values())}
         payloads = [f"{'r' if revised else 'c'}{id or ''}" for id, revised in changed.items()]
@@ -224,6 +251,12 @@ class Announcer:
         except BaseException:
             self._add(changed)  # told again rather than not at all
             raise
+
+    def _count(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        tables = ", ".join([f"{quoted(self._address.schema)}.{table}" for table in _TABLES])
+        connection.execute(f"ANALYZE {tables}".encode())
 
     def _heard(self, process: int, payload: str) -> None:
         connection = self._connection

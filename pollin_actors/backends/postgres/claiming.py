@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from secrets import token_hex
 from typing import Any
 
@@ -82,16 +82,16 @@ class Claiming(Rows):
         claims: Claims = self._fire(shot)[0]
         return claims
 
-    def ack_shot(self, pairs: Sequence[tuple[messages.Ack, Terms]]) -> Shot | None:
-        """One call for acknowledgements of one queue and kind that follow one another, as many of
-        the first of these as there are; None if the first is another case."""
+    def ack_shot(self, acks: Iterable[messages.Ack], terms: Terms) -> Shot | None:
+        """One call for the first of these acknowledgements of one endpoint, as many as are of one
+        kind; None if the first is another case."""
         good: list[tuple[int, str, str, str | None]] = []
         seen: set[int] = set()
-        (first, terms) = pairs[0]
-        for message, its_terms in pairs:
-            if its_terms.queue != terms.queue or message.discard is not first.discard:
-                break
-            if message.then is not None and not message.discard:
+        discard = False
+        for message in acks:
+            if not good:
+                discard = message.discard
+            if message.discard is not discard or (message.then is not None and not discard):
                 break
             reason = note(message, "reason") or None
             if message.then is not None:
@@ -103,7 +103,7 @@ class Claiming(Rows):
             good.append((position, id, token, reason))
         if not good:
             return None
-        kind = Kind.DISCARDED if first.discard else Kind.ACKNOWLEDGED
+        kind = Kind.DISCARDED if discard else Kind.ACKNOWLEDGED
         positions, ids, tokens, reasons = zip(*good, strict=True)
         lost = [(position, ClaimLost(terms.endpoint.id, id)) for position, id, _, _ in good]
 
@@ -129,7 +129,7 @@ class Claiming(Rows):
 
     def ack(self, message: messages.Ack, stored: None) -> None:
         terms = self._terms(message)
-        shot = self.ack_shot([(message, terms)]) or self.advance_shot(message, terms)
+        shot = self.ack_shot([message], terms) or self.advance_shot(message, terms)
         self._fire(shot)
 
     def nack_shot(self, message: messages.Nack, terms: Terms) -> Shot:

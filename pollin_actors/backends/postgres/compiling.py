@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,17 +43,22 @@ def shots_of(operations: Operations, group: Sequence[Job]) -> list[Shot] | None:
     known = operations._known
     shots: list[Shot] = []
     number = 0
+
+    def terms_of(message: Any) -> Terms | None:
+        return known.get(message.endpoint_id)
+
     try:
         while number < len(group):
             job = group[number]
             shot = None
             if job.run is Operations.push:
-                shot = operations.push_shot(pushes_from(group, number), known, True)
+                shot = operations.push_shot(pushes_from(group, number), terms_of, True)
             elif job.run is Operations.ack or job.run in _SINGLE:
                 terms = known.get(job.message.endpoint_id)
                 if terms is not None and job.run is Operations.ack:
-                    pairs = acks_from(group, number, terms)
-                    shot = operations.ack_shot(pairs) or operations.advance_shot(job.message, terms)
+                    acks = acks_from(group, number, terms.endpoint.id)
+                    shot = operations.ack_shot(acks, terms)
+                    shot = shot or operations.advance_shot(job.message, terms)
                 elif terms is not None:
                     shot = _SINGLE[job.run](operations, job.message, terms)
             if shot is None:
@@ -65,17 +70,16 @@ def shots_of(operations: Operations, group: Sequence[Job]) -> list[Shot] | None:
     return shots
 
 
-def pushes_from(group: Sequence[Job], first: int) -> list[tuple[Any, Any]]:
+def pushes_from(group: Sequence[Job], first: int) -> Iterator[tuple[Any, Any]]:
     """The pushes that follow one another from there on."""
     jobs = takewhile(lambda job: job.run is Operations.push, islice(group, first, None))
-    return [(job.message, job.stored) for job in jobs]
+    return ((job.message, job.stored) for job in jobs)
 
 
-def acks_from(group: Sequence[Job], first: int, terms: Terms) -> list[tuple[Any, Terms]]:
+def acks_from(group: Sequence[Job], first: int, endpoint_id: str) -> Iterator[Any]:
     """The acknowledgements of that endpoint that follow one another from there on."""
-    endpoint_id = terms.endpoint.id
     jobs = takewhile(
         lambda job: job.run is Operations.ack and job.message.endpoint_id == endpoint_id,
         islice(group, first, None),
     )
-    return [(job.message, terms) for job in jobs]
+    return (job.message for job in jobs)

@@ -81,7 +81,9 @@ class Call:
         Raises:
             psycopg.Error: it cannot.
         """
-        _check(connection.prepare(self._name, self._query), connection)
+        error = _error_in(connection.prepare(self._name, self._query))
+        if error is not None:
+            raise error
 
     def send(self, connection: PGconn, values: Sequence[bytes | None], prepared: bool) -> None:
         """Send it; the answer is to be received.
@@ -100,8 +102,12 @@ def encoded(value: int | str | None) -> bytes | None:
     return None if value is None else str(value).encode()
 
 
-def receive(connection: PGconn, until: float | None) -> None:
+def receive(connection: PGconn, until: float | None) -> Exception | None:
     """Read the answer of what was sent, to its end.
+
+    Returns:
+        None, or what the server refuses it with; then nothing was changed. It is not raised, for
+        what is raised may come from elsewhere: a signal handler that uses psycopg too.
 
     Arguments:
         connection: to the server.
@@ -109,12 +115,12 @@ def receive(connection: PGconn, until: float | None) -> None:
 
     Raises:
         LeftUndone: it has not come until then.
-        psycopg.Error: the server refuses, and has changed nothing; or the connection is lost.
+        psycopg.Error: the connection is lost.
     """
     while connection.flush():
         _await(connection.socket, _WRITE, until)
         connection.consume_input()
-    first: PGresult | None = None
+    error: Exception | None = None
     while True:
         while connection.is_busy():
             _await(connection.socket, _READ, until)
@@ -122,16 +128,16 @@ def receive(connection: PGconn, until: float | None) -> None:
         result = connection.get_result()
         if result is None:
             break
-        first = result if first is None else first
-    if first is not None:
-        _check(first, connection)
+        # All of them: the statement may have succeeded, and the commit after it not.
+        error = error or _error_in(result)
+    if connection.status:
+        raise error or load_driver().OperationalError("the connection was lost")
+    return error
 
 
-def _check(result: PGresult, connection: PGconn) -> None:
-    """Raise what a result says, if it is an error."""
-    errors = load_driver().errors
-    if result.error_message:
-        error: Exception = errors.error_from_result(result, "utf-8")
-        raise error
-    if connection.status != 0:
-        raise errors.OperationalError("the connection is lost")
+def _error_in(result: PGresult) -> Exception | None:
+    """What a result says, if it is an error."""
+    if not result.error_message:
+        return None
+    error: Exception = load_driver().errors.error_from_result(result, "utf-8")
+    return error

@@ -19,15 +19,16 @@ __all__ = [
 NAME = "postgresql"
 """How errors call the backend."""
 
-# Deadlocks and the like: nothing is wrong, and another attempt succeeds.
-_RIVALRY = {"40001", "40P01"}
+# Deadlocks and the like, or that somebody has made the server forget what was prepared: nothing is
+# wrong, and another attempt succeeds.
+_RIVALRY = {"40001", "40P01", "26000"}
 _LOCK_TIMEOUT = "55P03"
-# The others: the schema, a function, a table or what was prepared is not there.
-_OUTDATED = {STALE, TWICE, "3F000", "42883", "42P01", "26000"}
+# The others: the schema, a function or a table is not there.
+_OUTDATED = {STALE, TWICE, "3F000", "42883", "42P01"}
 # Classes of errors of one statement, which say nothing about the next one.
 _OF_ONE = ("21", "22", "23", "42", "54", "P0", "XX")
 # Classes of errors after which the connection is as good as before.
-_HARMLESS = (*_OF_ONE, "26", "3F", "40", "53", "55", STALE[:2])
+_HARMLESS = (*_OF_ONE, "3F", "40", "53", "55", STALE[:2])
 
 _HINTS = {
     "08": "check that the server runs and can be reached, then try again",
@@ -57,7 +58,7 @@ def is_outdated(error: BaseException) -> bool:
 
 
 def is_rivalry(error: BaseException) -> bool:
-    """Whether another transaction was in the way, so that it can be tried again at once."""
+    """Whether something was in the way that is over, so that it can be tried again at once."""
     return _state(error) in _RIVALRY
 
 

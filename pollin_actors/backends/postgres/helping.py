@@ -5,14 +5,11 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from pollin_actors.backends.postgres.driver import is_of_driver
 from pollin_actors.backends.postgres.exchanges import LeftUndone, receive
 from pollin_actors.backends.postgres.failures import NAME
 from pollin_actors.otp.last_words import log_exception
 
 if TYPE_CHECKING:
-    from psycopg import Connection
-
     from pollin_actors.backends.postgres.compiling import Job
     from pollin_actors.backends.postgres.link import Link
     from pollin_actors.backends.postgres.operations import Operations
@@ -69,28 +66,24 @@ class Helper:
         self._sent = job, reply, False
         try:
             self._transactions.send_push(connection, values, PATIENCE_MS)
-            receive(connection.pgconn, monotonic() + MOST_HELP_S)
+            refused = receive(connection.pgconn, monotonic() + MOST_HELP_S)
         except LeftUndone:
             return False
         except Exception as error:
-            # Anything else is a signal handler's, and says nothing about the push.
-            if not is_of_driver(error):
-                raise
-            return self._is_over(job, connection, error)
+            if not connection.closed:
+                raise  # a signal handler's: it says nothing about the push
+            self._link.drop()
+            self._transactions.doubt(job, error)
+            self._sent = None
+            return True
+        if refused is not None:
+            # Nothing was changed. The writer's own thread tries again with all that it knows.
+            self._sent = None
+            return False
         self._sent = job, reply, True
         self._transactions.answer(job, reply)
         self._sent = None
         return True
-
-    def _is_over(self, job: Job, connection: Connection[Any], error: Exception) -> bool:
-        """Whether an error is the answer. If the server has sent it, nothing was changed, and the
-        writer's own thread tries again with all that it knows."""
-        lost = connection.closed
-        if lost:
-            self._link.drop()
-            self._transactions.doubt(job, error)
-        self._sent = None
-        return lost
 
     def recover(self) -> None:
         """Finish what a thread that helped has left: it was interrupted, or had no more time."""
@@ -108,12 +101,11 @@ class Helper:
                 self._transactions.doubt(job, error)
                 return
             try:
-                receive(connection.pgconn, None)
+                if receive(connection.pgconn, None) is not None:
+                    return  # nothing was changed, and all is as if nobody had tried
             except Exception as error:
-                # If it is not lost nothing was changed, and all is as if nobody had tried.
-                if connection.closed:
-                    self._link.drop()
-                    self._transactions.doubt(job, error)
+                self._link.drop()
+                self._transactions.doubt(job, error)
                 return
         try:
             self._transactions.answer(job, reply)

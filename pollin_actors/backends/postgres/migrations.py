@@ -122,8 +122,9 @@ _FIRST = (
         WHERE gone IS NULL""",
     """CREATE INDEX callbacks_by_expiry ON {s}.callbacks (expires_at, queue, phase)
         WHERE expires_at IS NOT NULL""",
-    "CREATE INDEX callbacks_by_id ON {s}.callbacks (queue, id)",
-    "CREATE INDEX callbacks_by_fence ON {s}.callbacks (queue, fence) WHERE fence IS NOT NULL",
+    "CREATE INDEX callbacks_by_id ON {s}.callbacks (queue, id, position)",
+    """CREATE INDEX callbacks_by_fence ON {s}.callbacks (queue, fence, position)
+        WHERE fence IS NOT NULL""",
     "CREATE INDEX callbacks_due ON {s}.callbacks (queue, due) WHERE due IS NOT NULL",
     "CREATE INDEX callbacks_gone ON {s}.callbacks (gone) WHERE gone IS NOT NULL",
     """CREATE INDEX callbacks_ordered ON {s}.callbacks

@@ -242,7 +242,7 @@ class Operations(Lookback):
             found = [row[0] for row in self._execute(sql.STILL_OLD, values).fetchall()]
             self._remove(queue, found, Kind.EXPIRED, now)
             expired += len(found)
-        self.forget(now, limit)
+        self.forget(limit)
         self._clear_dropped()
         return expired
 
@@ -251,8 +251,9 @@ class Operations(Lookback):
             return []
         return [row[0] for row in self._execute(query, (numbers([*queues]),)).fetchall()]
 
-    def forget(self, now: int, limit: int) -> None:
+    def forget(self, limit: int) -> None:
         """Forget what has been gone for long enough, where nobody else is at work just now."""
+        now = self._time_ns()
         by_queue: dict[int, tuple[list[int], list[int]]] = {}
         values: dict[str, Any] = {"now": now, "limit": limit}
         for queue, position, remembered in self._execute(sql.GONE, values).fetchall():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from pollin_actors import messages
@@ -47,24 +47,28 @@ class Pushes(Claiming):
     """Push, and what it needs to know of ids, relatives and limits."""
 
     def push_shot(
-        self, pairs: Sequence[tuple[messages.Push, Any]], known: dict[str, Terms], strict: bool
+        self,
+        pairs: Iterable[tuple[messages.Push, Any]],
+        terms_of: Callable[[messages.Push], Terms | None],
+        strict: bool,
     ) -> Shot | None:
         """One call for the first of these pushes, as many as are simple; None if there is none.
 
         Arguments:
             pairs: pushes that follow one another, each with what is stored of it.
-            known: the terms of endpoints.
+            terms_of: the terms of a push's endpoint, if they are known.
             strict: whether nothing is to be added if some are there already. Otherwise those are
                 passed over, and answered in their turn.
         """
         now = self._time_ns()
         rows: list[tuple[Any, ...]] = []
         callbacks: list[Callback] = []
+        given: list[Callback] = []
         names: set[tuple[int, str, str | None]] = set()
         queues: dict[int, int] = {}
         size = 0
         for message, stored in pairs:
-            terms = known.get(message.endpoint_id)
+            terms = terms_of(message)
             if terms is None or stored.__class__ is not tuple or size >= MOST_BYTES:
                 break
             try:
@@ -84,9 +88,9 @@ class Pushes(Claiming):
             rows.append((*_row(terms, callback, now), *stored))
             size += len(stored[2])
             callbacks.append(callback)
+            given.append(message.callback)
         if not rows:
             return None
-        given = [message.callback for message, _ in pairs[: len(rows)]]
 
         def finish(found: list[tuple[Any, ...]]) -> list[Any]:
             results = [PushResult(callback, Outcome.QUEUED) for callback in callbacks]
@@ -119,7 +123,7 @@ class Pushes(Claiming):
 
     def push(self, message: messages.Push, stored: Stored | InvalidValue) -> PushResult:
         terms = self._terms(message)
-        shot = self.push_shot([(message, stored)], {message.endpoint_id: terms}, False)
+        shot = self.push_shot([(message, stored)], lambda _: terms, False)
         if shot is not None:
             result: PushResult = self._fire(shot)[0]
             return result

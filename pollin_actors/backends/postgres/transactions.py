@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
     from pollin_actors.backends.postgres.link import Link
+    from pollin_actors.backends.postgres.rows import Terms
     from pollin_actors.otp.futures import Outcome
 
 __all__ = ["Transactions"]
@@ -162,7 +163,9 @@ class Transactions:
     def _receive_push(self, connection: Connection[Any], values: list[bytes | None]) -> None:
         self._link.prepare(self._call)
         self.send_push(connection, values)
-        receive(connection.pgconn, None)
+        error = receive(connection.pgconn, None)
+        if error is not None:
+            raise error
 
     def send_push(
         self, connection: Connection[Any], values: list[bytes | None], patience: int | None = None
@@ -285,21 +288,40 @@ class Transactions:
             return None
         shot = None
         if job.run is Operations.push:
-            pairs = pushes_from(group, number)
-            known = {}
-            for message, _ in pairs:
-                try:
-                    known[message.endpoint_id] = operations._terms(message)
-                except (PollinError, TypeError):
-                    break
-            shot = operations.push_shot(pairs, known, False)
+            shot = operations.push_shot(pushes_from(group, number), self._terms_of, False)
         elif job.run is Operations.ack:
             terms = operations._terms(job.message)
             try:
-                shot = operations.ack_shot(acks_from(group, number, terms))
+                acks = acks_from(group, number, terms.endpoint.id)
+                shot = operations.ack_shot(acks, terms)
             except PollinError:
                 return None  # one of them; each says it for itself
         return None if shot is None else operations._fire(shot)
+
+    def _terms_of(self, message: Any) -> Terms | None:
+        try:
+            return self._operations._terms(message)
+        except (PollinError, TypeError):
+            return None
+
+    # -- tidying -----------------------------------------------------------------------------------
+
+    def forget(self, limit: int) -> None:
+        """Forget what has been gone for long enough, so many at most; if it cannot be done, it is
+        left to another time."""
+        connection = self._link.connection
+        if connection is None:
+            return
+        try:
+            with connection.pipeline():
+                connection.execute("BEGIN")
+                self._send(connection, _BEGIN, (*self._entering, "{}", "{}"))
+            self._operations.begun(connection, (), (), True)
+            self._operations.forget(limit)
+            connection.execute("COMMIT")
+        except Exception as error:
+            self._operations.undone()
+            self._link.undo(error)
 
     # -- answers -----------------------------------------------------------------------------------
 

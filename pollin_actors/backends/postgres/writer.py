@@ -39,6 +39,10 @@ MOST_HELP = 1
 WATCH_S = 0.005
 WATCHES = 10
 
+# After so many pushes twice as many are forgotten that have been gone for long enough: so that what
+# is due never piles up.
+FORGET_EVERY = 512
+
 
 def not_open() -> BackendUnavailable:
     """The error of who comes before open() or after close()."""
@@ -87,6 +91,8 @@ class Writer:
         self._begun = False
         # How often others have worked; whether the writer's thread looks by itself.
         self._helped = 0
+        # Once at the beginning: many short processes would never come to it otherwise.
+        self._pushed = FORGET_EVERY
         self._watching = False
         self._closing = self._ended = self._refused = self._forked = False
         self._thread: threading.Thread | None = None
@@ -165,7 +171,7 @@ class Writer:
             self._token.attempt(self._help_one)
             # What came meanwhile found somebody at work, and left the writer asleep; and there is
             # what a helper cannot do.
-            if self._waiting:
+            if self._waiting or self._pushed >= FORGET_EVERY:
                 self._ring()
         except BaseException:
             self._ring()
@@ -183,6 +189,7 @@ class Writer:
             if not self._helper.help(job):
                 return
             self._helped += 1
+            self._pushed += 1
         self._forget_answered()
         self._begun = False
 
@@ -226,7 +233,7 @@ class Writer:
         # may have left nothing but the sign that it is at work.
         worked = False
         at_work = True
-        while at_work and (self._waiting or self._begun):
+        while at_work and (self._waiting or self._begun or self._pushed >= FORGET_EVERY):
             try:
                 at_work = self._token.attempt(self._work)
                 worked = worked or at_work
@@ -300,6 +307,7 @@ class Writer:
         group = [job for job in jobs if job.future._outcome is None]
         self._begun = True
         if group:
+            self._pushed += sum([job.run is Operations.push for job in group])
             try:
                 self._link.open()
             except Exception as error:
@@ -315,8 +323,17 @@ class Writer:
                     self._operations.undone()
                     self._fail(group, error, unknown=True)
                     raise
+        elif self._pushed >= FORGET_EVERY:
+            # When nothing waits; but they may wait all the time.
+            self._tidy()
+        if self._pushed >= 4 * FORGET_EVERY:
+            self._tidy()
         self._forget_answered()
         self._begun = False
+
+    def _tidy(self) -> None:
+        pushed, self._pushed = self._pushed, 0
+        self._transactions.forget(2 * pushed)
 
     def _behind(self, number: int) -> list[Job]:
         waiting = self._waiting
