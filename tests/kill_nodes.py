@@ -353,7 +353,7 @@ class Nodes:
             return
         phase, attempt, at, result = rest
         if not result:
-            assert not self._calls(id, phase, attempt), f"{id} was called twice in attempt {attempt}"
+            assert not self._calls(id, phase, attempt), f"{id}: {phase}, {attempt} was called twice"
             self._book.calls.append(Call("e", id, phase, int(attempt), int(at)))
             return
         for call in self._calls(id, phase, attempt):

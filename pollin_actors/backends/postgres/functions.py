@@ -15,8 +15,8 @@ TWICE = "PLN02"
 already. Nothing was changed."""
 
 # Plans are to stay the same whatever the statistics say, or do not say yet: by an index, in its
-# order. lock_timeout is in milliseconds. Who halts in the middle of a transaction holds an endpoint,
-# and is cut off before those who wait for it give up.
+# order. lock_timeout is in milliseconds. Who halts in the middle of a transaction holds an
+# endpoint, and is cut off before those who wait for it give up.
 _ENTER = f"""
 CREATE FUNCTION {{s}}.enter(
     knows bigint, sync text, patience text, queues bigint[], revisions bigint[]

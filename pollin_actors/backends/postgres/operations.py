@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pollin_actors import messages
-from pollin_actors.backends.checks import endpoint_of, natural, rotated, text
+from pollin_actors.backends.checks import check_expected, endpoint_of, natural, rotated, text
 from pollin_actors.backends.postgres import statements as sql
 from pollin_actors.backends.postgres.arrays import is_text, numbers
 from pollin_actors.backends.postgres.lookback import Lookback
@@ -66,6 +66,9 @@ class Operations(Lookback):
         values = _values(endpoint)
         if self._read_row(endpoint.id) is None:
             raise EndpointNotFound(endpoint.id)
+        # Only then: one that cannot be read may be replaced.
+        if message.expect is not None and (terms := self._read_terms(endpoint.id)) is not None:
+            check_expected(message, terms.endpoint)
         self._write(endpoint.id, values)
         return endpoint
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from pollin_actors import messages
 from pollin_actors.backends.checks import (
-    endpoint_of,
     kinds_of,
     natural,
     note,
@@ -24,10 +23,8 @@ from pollin_actors.backends.valkey.encoding import (
     encoded,
     read_endpoint,
     records_of,
-    terms,
     time,
     write_body,
-    write_endpoint,
 )
 from pollin_actors.backends.values import encode
 from pollin_actors.errors import (
@@ -356,12 +353,6 @@ def _stats(message: messages.Stats) -> Call:
     return Call("stats", text(message, "endpoint_id"), [], False, read)
 
 
-def _update(message: messages.UpdateEndpoint) -> Call:
-    endpoint = endpoint_of(message)
-    values = [b"", b"", write_endpoint(endpoint), *terms(endpoint)]
-    return Call("update", endpoint.id, values, True, lambda reply, label: endpoint)
-
-
 def _find_endpoint(message: messages.FindEndpoint) -> Call:
     def read(reply: Reply, label: str) -> Any:
         return read_endpoint(reply[1], label) if reply[1] else None
@@ -440,7 +431,6 @@ CALLS: Mapping[type, Callable[[Any], Call]] = MappingProxyType(
         messages.HistoryPage: _history_page,
         messages.Children: _children,
         messages.Stats: _stats,
-        messages.UpdateEndpoint: _update,
         messages.FindEndpoint: _find_endpoint,
     }
 )

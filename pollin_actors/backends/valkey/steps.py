@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pollin_actors import messages
-from pollin_actors.backends.checks import endpoint_of, natural, rotated, text
+from pollin_actors.backends.checks import check_expected, endpoint_of, natural, rotated, text
 from pollin_actors.backends.valkey.encoding import (
     encoded,
     endpoint_key,
@@ -46,7 +46,7 @@ def check(message: Any) -> None:
     Raises:
         InvalidValue: one of them is not acceptable.
     """
-    if isinstance(message, messages.CreateEndpoint):
+    if isinstance(message, messages.CreateEndpoint | messages.UpdateEndpoint):
         write_endpoint(endpoint_of(message))
     elif isinstance(message, messages.Sweep):
         natural("Sweep.limit", message.limit)
@@ -132,6 +132,23 @@ def _change(
             raise EndpointNotFound(endpoint_id)
 
 
+def _update(exchange: Exchange, message: messages.UpdateEndpoint) -> Endpoint:
+    endpoint = endpoint_of(message)
+
+    def change(stored: Endpoint) -> Endpoint:
+        check_expected(message, stored)
+        return endpoint
+
+    if message.expect is not None:
+        return _change(exchange, endpoint.id, b"", change)
+    # One that cannot be read may be replaced, so it is not looked at.
+    key = endpoint_key(exchange.prefix, endpoint.id)
+    reply = exchange.call("update", key, b"", b"", write_endpoint(endpoint), *terms(endpoint))
+    if reply[0] == b"no endpoint":
+        raise EndpointNotFound(endpoint.id)
+    return endpoint
+
+
 def _consume(exchange: Exchange, message: messages.Consume) -> Endpoint:
     phase = text(message, "phase")
 
@@ -207,6 +224,7 @@ STEPS: Mapping[type, Callable[[Exchange, Any], Any]] = MappingProxyType(
     {
         messages.IndexEndpoints: _index,
         messages.CreateEndpoint: _create,
+        messages.UpdateEndpoint: _update,
         messages.DeleteEndpoint: _delete,
         messages.Consume: _consume,
         messages.RotateSecret: _rotate,
