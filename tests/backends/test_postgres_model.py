@@ -35,8 +35,8 @@ class TwoHandlesMachine(PostgresMachine):
 
 
 TestPostgresAgainstModel = PostgresMachine.TestCase
-TestPostgresAgainstModel.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+TestPostgresAgainstModel.settings = settings(max_examples=10, stateful_step_count=40, deadline=None)
 TestTwoHandlesAgainstModel = TwoHandlesMachine.TestCase
 TestTwoHandlesAgainstModel.settings = settings(
-    max_examples=15, stateful_step_count=40, deadline=None
+    max_examples=10, stateful_step_count=40, deadline=None
 )

@@ -70,7 +70,7 @@ BEGIN
         SELECT c.*, p.n, p.why
         FROM unnest(positions, reasons) WITH ORDINALITY AS p(position, why, n)
             JOIN {s}.callbacks AS c ON c.queue = the_queue AND c.position = p.position
-            WHERE c.gone IS NULL
+            WHERE c.held < 3
     ), gone AS (
         UPDATE {s}.callbacks AS c SET held = 3, due = NULL, expires_at = NULL, token = NULL,
             claimed_by = NULL, kept_expiry = NULL,
@@ -110,23 +110,23 @@ CREATE FUNCTION {s}.turn(the_queue bigint, now bigint) RETURNS void LANGUAGE plp
 DECLARE
     found_positions bigint[];
 BEGIN
-    IF EXISTS (SELECT 1 FROM {s}.callbacks AS c WHERE c.queue = the_queue
+    IF EXISTS (SELECT 1 FROM {s}.callbacks AS c WHERE c.queue + 0 = the_queue
             AND c.expires_at <= now AND c.ordering_key IS NOT NULL) THEN
         SELECT array_agg(c.position ORDER BY c.expires_at, c.position) INTO found_positions
-            FROM {s}.callbacks AS c WHERE c.queue = the_queue AND c.expires_at <= now
+            FROM {s}.callbacks AS c WHERE c.queue + 0 = the_queue AND c.expires_at <= now
                 AND c.ordering_key IS NOT NULL;
         PERFORM {s}.leave(the_queue, found_positions, 5, now, NULL);
     END IF;
-    IF EXISTS (SELECT 1 FROM {s}.callbacks AS c WHERE c.queue = the_queue AND c.due <= now) THEN
+    IF EXISTS (SELECT 1 FROM {s}.callbacks AS c WHERE c.queue + 0 = the_queue AND c.due <= now) THEN
         INSERT INTO {s}.history (queue, callback, kind, from_phase, to_phase, at, by, attempt)
         SELECT the_queue, c.position, 14, c.phase, c.phase, now, c.claimed_by, c.attempts
             FROM {s}.callbacks AS c
-            WHERE c.queue = the_queue AND c.due <= now AND c.token IS NOT NULL AND c.keep > 0
+            WHERE c.queue + 0 = the_queue AND c.due <= now AND c.token IS NOT NULL AND c.keep > 0
             ORDER BY c.due, c.position;
         UPDATE {s}.callbacks AS c SET held = 0, due = NULL, token = NULL, claimed_by = NULL,
             expires_at = CASE WHEN c.token IS NULL THEN c.expires_at ELSE c.kept_expiry END,
             kept_expiry = NULL
-            WHERE c.queue = the_queue AND c.due <= now;
+            WHERE c.queue + 0 = the_queue AND c.due <= now;
     END IF;
 END $$"""
 
@@ -324,12 +324,12 @@ BEGIN
     PERFORM {{s}}.turn(the_queue, now);
     IF key IS NULL THEN
         SELECT c.position INTO found_position FROM {{s}}.callbacks AS c
-            WHERE c.queue = the_queue AND c.held = 0 AND c.gone IS NULL
+            WHERE c.queue + 0 = the_queue AND c.held = 0 AND c.gone IS NULL
                 AND (c.expires_at IS NULL OR c.expires_at > now)
             ORDER BY c.position LIMIT 1;
     ELSE
         SELECT c.position INTO found_position FROM {{s}}.callbacks AS c
-            WHERE c.queue = the_queue AND c.id = key AND c.gone IS NULL AND c.held = 0
+            WHERE c.queue = the_queue AND c.id = key AND c.held = 0
                 AND (c.expires_at IS NULL OR c.expires_at > now);
     END IF;
     IF found_position IS NOT NULL THEN
@@ -341,7 +341,7 @@ BEGIN
 END $$"""
 
 _TAKE = """SELECT c.position, c.keep FROM {{s}}.callbacks AS c
-            WHERE c.queue = the_queue{0} AND c.held = 0 AND c.gone IS NULL
+            WHERE c.queue + 0 = the_queue{0} AND c.held = 0 AND c.gone IS NULL
                 AND (c.expires_at IS NULL OR c.expires_at > now)
             ORDER BY c.position LIMIT how_many FOR UPDATE SKIP LOCKED"""
 
@@ -380,16 +380,16 @@ BEGIN
     END IF;
     RETURN QUERY SELECT NULL::bigint, NULL, NULL, NULL::bigint, NULL, NULL, NULL, NULL,
         NULL::bigint, NULL::integer, NULL::smallint, NULL::bytea, NULL::bytea, NULL, least(
-        (SELECT c.due FROM {{s}}.callbacks AS c WHERE c.queue = the_queue
+        (SELECT c.due FROM {{s}}.callbacks AS c WHERE c.queue + 0 = the_queue
             AND c.due IS NOT NULL ORDER BY c.due LIMIT 1),
-        (SELECT c.expires_at FROM {{s}}.callbacks AS c WHERE c.queue = the_queue
+        (SELECT c.expires_at FROM {{s}}.callbacks AS c WHERE c.queue + 0 = the_queue
             AND c.ordering_key IS NOT NULL AND c.expires_at IS NOT NULL
             ORDER BY c.expires_at LIMIT 1));
 END $$"""
 
 # A claim that still holds.
 _HELD = """c.queue = the_queue AND c.position = the_position AND c.id = the_id
-    AND c.token = the_token AND c.due > now"""
+    AND c.token = the_token AND c.due + 0 > now"""
 
 # Returns the positions of those whose claims held; each position may be given once.
 _ACK = """
@@ -405,7 +405,7 @@ BEGIN
     FROM unnest(positions, ids, tokens, reasons)
             WITH ORDINALITY AS p(position, id, token, why, n)
         JOIN {s}.callbacks AS c ON c.queue = the_queue AND c.position = p.position
-    WHERE c.id = p.id AND c.token = p.token AND c.due > now;
+    WHERE c.id = p.id AND c.token = p.token AND c.due + 0 > now;
     IF good IS NOT NULL THEN
         PERFORM {s}.leave(the_queue, good, the_kind, now, whys);
     END IF;

@@ -35,12 +35,14 @@ FROM = """FROM {s}.callbacks AS c
     JOIN {s}.requests AS r ON r.queue = c.queue AND r.position = c.position"""
 LIVE = "(c.expires_at IS NULL OR c.expires_at > %(now)s)"
 _QUEUE = "c.queue = %(queue)s"
+# By the indexes that begin with this, and no other.
+_WAITING = "c.queue + 0 = %(queue)s"
 
 
 def _positions(held: int, where: str, order: str, *, phase: bool = False) -> str:
     """The positions of what is so held, by an index only."""
     more = " AND c.phase = %(phase)s" if phase else ""
-    return f"""(SELECT c.position FROM {{s}}.callbacks AS c WHERE {_QUEUE}{more}
+    return f"""(SELECT c.position FROM {{s}}.callbacks AS c WHERE {_WAITING}{more}
         AND c.held = {held} AND c.gone IS NULL AND {LIVE}{where}
         ORDER BY c.position {order} LIMIT %(most)s)"""
 
@@ -75,11 +77,11 @@ AVAILABLE = {
     for by in (False, True)
 }
 KEY = f"""SELECT {COLUMNS}, c.held {FROM}
-    WHERE {_QUEUE} AND c.id = %(key)s AND c.gone IS NULL AND {LIVE}
+    WHERE {_QUEUE} AND c.id = %(key)s AND c.held < 3 AND {LIVE}
     ORDER BY c.position DESC LIMIT 1"""
 # As KEY, by fence. One that has expired, and is not swept yet, may have the same.
 FENCED = f"""SELECT {COLUMNS}, c.held {FROM}
-    WHERE {_QUEUE} AND c.fence = %(key)s AND c.gone IS NULL AND {LIVE}
+    WHERE {_QUEUE} AND c.fence = %(key)s AND c.held < 3 AND {LIVE}
     ORDER BY c.position DESC LIMIT 1"""
 LAST = f"""SELECT {COLUMNS} {FROM}
     WHERE {_QUEUE} AND c.id = %(key)s AND c.gone IS NOT NULL AND c.keep > 0
@@ -152,7 +154,7 @@ ROOM = {
 """By whether all phases count."""
 EXPIRED = {
     every: f"""SELECT count(*), coalesce(sum(c.size), 0)::bigint FROM {{s}}.callbacks AS c
-        WHERE c.expires_at <= %(now)s AND {_QUEUE}{more}"""
+        WHERE c.expires_at <= %(now)s AND {_WAITING}{more}"""
     for every, more in ((True, ""), (False, " AND c.phase = ANY (%(phases)s)"))
 }
 
@@ -206,9 +208,9 @@ PAST = _rows(f"""SELECT c.position FROM {{s}}.callbacks AS c WHERE {_QUEUE}
     ORDER BY c.position LIMIT %(most)s""")
 STATS = f"""SELECT
     (SELECT count(*) FROM {{s}}.callbacks AS c
-        WHERE {_QUEUE} AND c.due > %(now)s AND c.token IS NOT NULL),
+        WHERE {_WAITING} AND c.due > %(now)s AND c.token IS NOT NULL),
     (SELECT count(*) FROM {{s}}.callbacks AS c
-        WHERE {_QUEUE} AND c.due > %(now)s AND c.token IS NULL AND {LIVE}),
+        WHERE {_WAITING} AND c.due > %(now)s AND c.token IS NULL AND {LIVE}),
     (SELECT count(*) FROM {{s}}.callbacks AS c
-        WHERE {_QUEUE} AND c.held = 2 AND c.gone IS NULL AND {LIVE}),
+        WHERE {_WAITING} AND c.held = 2 AND c.gone IS NULL AND {LIVE}),
     (SELECT q.expired FROM {{s}}.queues AS q WHERE q.number = %(queue)s)"""
