@@ -15,8 +15,7 @@ TWICE = "PLN02"
 already. Nothing was changed."""
 
 # Plans are to stay the same whatever the statistics say, or do not say yet: by an index, in its
-# order. lock_timeout is in milliseconds. Who halts in the middle of a transaction holds an
-# endpoint, and is cut off before those who wait for it give up.
+# order. lock_timeout is in milliseconds.
 _ENTER = f"""
 CREATE FUNCTION {{s}}.enter(
     knows bigint, sync text, patience text, queues bigint[], revisions bigint[]
@@ -27,7 +26,6 @@ BEGIN
     END IF;
     PERFORM set_config('synchronous_commit', sync, true),
         set_config('lock_timeout', patience, true),
-        set_config('idle_in_transaction_session_timeout', '3s', true),
         set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
         set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
     FOR i IN 1 .. cardinality(queues) LOOP

@@ -22,6 +22,11 @@ OLDEST = 14
 PREPARE_AFTER = 2
 """So often a statement is sent before the server is asked to prepare it."""
 
+HALTED = "3s"
+"""A process that halts in the middle of a transaction holds an endpoint for no longer than this:
+less than others wait for it. Set for the session, because servers do not heed it where it is set
+in one pipeline with the BEGIN of the transaction. A pooler has a setting of its own for it."""
+
 # Unless the URL says otherwise: a server that is silently gone is noticed within a quarter of a
 # minute, and not after the hours that TCP takes.
 DEFAULTS = {
@@ -79,8 +84,11 @@ def connect(address: Address) -> Connection[Any]:
             raise BackendUnavailable(NAME, reason, "use a database with the encoding UTF8")
         # A pooler gives out numbers of its own. It may use another connection for each
         # transaction, so nothing is kept there beyond one.
-        prepares = address.prepare and not is_pooled(connection)
+        pooled = is_pooled(connection)
+        prepares = address.prepare and not pooled
         connection.prepare_threshold = PREPARE_AFTER if prepares else None
+        if not pooled:
+            connection.execute(f"SET idle_in_transaction_session_timeout = '{HALTED}'".encode())
     except BaseException:
         connection.close()
         raise

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from pollin_actors.backends.postgres import statements as sql
 from pollin_actors.backends.postgres.arrays import is_text, numbers, texts
 from pollin_actors.backends.postgres.compiling import Job, acks_from, pushes_from, shots_of
 from pollin_actors.backends.postgres.exchanges import Call, encoded, receive
 from pollin_actors.backends.postgres.failures import (
+    NAME,
     is_isolated,
     is_lock_timeout,
     is_outdated,
@@ -32,12 +35,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Transactions"]
 
+log = structlog.get_logger("pollin_actors")
+
 # So often a group is tried that collides with others, or whose connection turns out to be lost.
 _ATTEMPTS = 3
 
 _ENTER = "{s}.enter(%s, %s, %s, %s, %s)"
-# A node that stops in the middle of a transaction holds up the others for no longer than this.
-_BEGIN = f"SELECT {_ENTER}, set_config('idle_in_transaction_session_timeout', '10s', true)"
+_BEGIN = f"SELECT {_ENTER}"
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -127,8 +131,22 @@ class Transactions:
                 again = is_rivalry(error) or connection.closed
                 self._operations.undone()
                 self._link.undo(error)
+                again = again or (is_lock_timeout(error) and self._end_halted())
                 if not again or attempts <= 0 or isinstance(error, _Unknown):
                     raise
+
+    def _end_halted(self) -> bool:
+        """End sessions of our own user that hold an endpoint and have fallen silent in the middle
+        of a transaction; whether there was one. Whoever was behind it finds its connection lost,
+        and what it had begun undone."""
+        try:
+            rows = self._send(self._link.open(), sql.END_HALTED).fetchall()
+        except Exception as error:
+            self._link.undo(error)
+            return False
+        for (process,) in rows:
+            log.warning("backend.halted_session_ended", backend=NAME, pid=process)
+        return bool(rows)
 
     # -- one attempt -------------------------------------------------------------------------------
 
