@@ -49,7 +49,7 @@ BEGIN
         due = CASE WHEN c.not_before > now THEN c.not_before END
     WHERE c.queue = the_queue AND c.position = (
         SELECT o.position FROM {s}.callbacks AS o
-            WHERE o.queue = the_queue AND o.phase = the_phase AND o.ordering_key = the_key
+            WHERE o.queue + 0 = the_queue AND o.phase = the_phase AND o.ordering_key = the_key
                 AND o.held = 2 AND o.gone IS NULL
                 AND (o.expires_at IS NULL OR o.expires_at > now)
             ORDER BY o.position LIMIT 1);
@@ -140,7 +140,7 @@ BEGIN
     SELECT * INTO old FROM {s}.callbacks AS c
         WHERE c.queue = the_queue AND c.position = the_position;
     IF old.ordering_key IS NOT NULL THEN
-        blocked := EXISTS (SELECT 1 FROM {s}.callbacks AS o WHERE o.queue = the_queue
+        blocked := EXISTS (SELECT 1 FROM {s}.callbacks AS o WHERE o.queue + 0 = the_queue
             AND o.phase = new_phase AND o.ordering_key = old.ordering_key AND o.held < 2
             AND o.gone IS NULL AND o.position <> the_position);
     END IF;
@@ -193,14 +193,14 @@ BEGIN
         array_agg(c.queue ORDER BY c.position) FILTER (WHERE NOT l.known)
     INTO known, lapsed, of_queues
     FROM unnest(queues, ids) WITH ORDINALITY AS p(queue, id, n)
-        JOIN {{s}}.callbacks AS c ON c.queue = p.queue AND c.id = p.id
+        JOIN {{s}}.callbacks AS c ON c.queue + 0 = p.queue AND c.id = p.id
         CROSS JOIN LATERAL (SELECT c.remembered_until > now
             OR c.expires_at IS NULL OR c.expires_at > now AS known) AS l
     WHERE c.remembered_until > now OR c.gone IS NULL;
     IF cardinality(fences) > 0 THEN
         known := known || (SELECT array_agg(p.n)
             FROM unnest(queues, fences) WITH ORDINALITY AS p(queue, fence, n)
-                JOIN {{s}}.callbacks AS c ON c.queue = p.queue AND c.fence = p.fence
+                JOIN {{s}}.callbacks AS c ON c.queue + 0 = p.queue AND c.fence = p.fence
             WHERE c.remembered_until > now
                 OR (c.gone IS NULL AND (c.expires_at IS NULL OR c.expires_at > now)));
     END IF;
@@ -273,13 +273,13 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the endpoint was changed' USING ERRCODE = '{STALE}';
     END IF;
-    PERFORM 1 FROM {{s}}.callbacks AS c WHERE c.queue = the_queue AND c.id = the_id
+    PERFORM 1 FROM {{s}}.callbacks AS c WHERE c.queue + 0 = the_queue AND c.id = the_id
         AND (c.remembered_until > now OR c.gone IS NULL);
     IF FOUND THEN
         RAISE EXCEPTION 'it is known' USING ERRCODE = '{TWICE}';
     END IF;
     IF the_fence IS NOT NULL THEN
-        PERFORM 1 FROM {{s}}.callbacks AS c WHERE c.queue = the_queue AND c.fence = the_fence
+        PERFORM 1 FROM {{s}}.callbacks AS c WHERE c.queue + 0 = the_queue AND c.fence = the_fence
             AND (c.remembered_until > now OR c.gone IS NULL);
         IF FOUND THEN
             RAISE EXCEPTION 'it is known' USING ERRCODE = '{TWICE}';
@@ -327,7 +327,7 @@ BEGIN
             ORDER BY c.position LIMIT 1;
     ELSE
         SELECT c.position INTO found_position FROM {{s}}.callbacks AS c
-            WHERE c.queue = the_queue AND c.id = key AND c.held = 0
+            WHERE c.queue + 0 = the_queue AND c.id = key AND c.held < 3 AND c.held = 0
                 AND (c.expires_at IS NULL OR c.expires_at > now);
     END IF;
     IF found_position IS NOT NULL THEN

@@ -77,14 +77,14 @@ AVAILABLE = {
     for by in (False, True)
 }
 KEY = f"""SELECT {COLUMNS}, c.held {FROM}
-    WHERE {_QUEUE} AND c.id = %(key)s AND c.held < 3 AND {LIVE}
+    WHERE {_WAITING} AND c.id = %(key)s AND c.held < 3 AND {LIVE}
     ORDER BY c.position DESC LIMIT 1"""
 # As KEY, by fence. One that has expired, and is not swept yet, may have the same.
 FENCED = f"""SELECT {COLUMNS}, c.held {FROM}
-    WHERE {_QUEUE} AND c.fence = %(key)s AND c.held < 3 AND {LIVE}
+    WHERE {_WAITING} AND c.fence = %(key)s AND c.held < 3 AND {LIVE}
     ORDER BY c.position DESC LIMIT 1"""
 LAST = f"""SELECT {COLUMNS} {FROM}
-    WHERE {_QUEUE} AND c.id = %(key)s AND c.gone IS NOT NULL AND c.keep > 0
+    WHERE {_WAITING} AND c.id = %(key)s AND c.gone IS NOT NULL AND c.keep > 0
     ORDER BY c.position DESC LIMIT 1"""
 
 # -- endpoints and queues --------------------------------------------------------------------------
@@ -119,32 +119,32 @@ CLEAR = tuple(
 )
 REMOVE_QUEUE = "DELETE FROM {s}.queues WHERE number = %s"
 NEVER_EXPIRES = f"""UPDATE {{s}}.callbacks AS c SET expires_at = NULL, kept_expiry = NULL
-    WHERE {_QUEUE} AND c.phase = %(phase)s AND c.gone IS NULL AND {LIVE}"""
+    WHERE {_WAITING} AND c.phase = %(phase)s AND c.gone IS NULL AND {LIVE}"""
 TRIAL = "UPDATE {s}.trial SET body = %s WHERE number = %s"
 
 # -- pushes ----------------------------------------------------------------------------------------
 
 _KNOWN = f"(c.remembered_until > %(now)s OR (c.gone IS NULL AND {LIVE}))"
 KNOWN = f"""SELECT EXISTS (SELECT 1 FROM {{s}}.callbacks AS c
-        WHERE {_QUEUE} AND c.id = %(id)s AND {_KNOWN})
+        WHERE {_WAITING} AND c.id = %(id)s AND {_KNOWN})
     OR EXISTS (SELECT 1 FROM {{s}}.callbacks AS c
-        WHERE {_QUEUE} AND c.fence = %(fence)s AND {_KNOWN})"""
-FRONT = f"""SELECT EXISTS (SELECT 1 FROM {{s}}.callbacks AS c WHERE {_QUEUE}
+        WHERE {_WAITING} AND c.fence = %(fence)s AND {_KNOWN})"""
+FRONT = f"""SELECT EXISTS (SELECT 1 FROM {{s}}.callbacks AS c WHERE {_WAITING}
     AND c.phase = %(phase)s AND c.ordering_key = %(key)s AND c.held < 2 AND c.gone IS NULL)"""
 TURN = "SELECT {s}.turn(%s, %s)"
 RELATIVE = f"""SELECT c.position, c.root FROM {{s}}.callbacks AS c
-    WHERE {_QUEUE} AND c.id = %(key)s AND (c.keep > 0 OR (c.gone IS NULL AND {LIVE}))
+    WHERE {_WAITING} AND c.id = %(key)s AND (c.keep > 0 OR (c.gone IS NULL AND {LIVE}))
     ORDER BY c.position DESC LIMIT 1"""
 # The last that is kept and like a duplicate, and whether it has expired and is not swept yet.
 _LIKE = """SELECT c.position, c.gone IS NULL, c.id FROM {{s}}.callbacks AS c
-    WHERE c.queue = %s AND c.{0} = %s AND c.keep > 0 ORDER BY c.position DESC LIMIT 1"""
+    WHERE c.queue + 0 = %s AND c.{0} = %s AND c.keep > 0 ORDER BY c.position DESC LIMIT 1"""
 LIKE_ID, LIKE_FENCE = _LIKE.format("id"), _LIKE.format("fence")
 REPEATED = f"""INSERT INTO {{s}}.history
     (queue, callback, kind, from_phase, to_phase, at, attempt, reason)
     SELECT c.queue, c.position, 7, CASE WHEN c.gone IS NULL THEN c.phase END,
         CASE WHEN c.gone IS NULL THEN c.phase END, %(now)s, 0, %(reason)s
     FROM {{s}}.callbacks AS c WHERE {_QUEUE} AND c.position = %(position)s AND c.keep > 0
-        AND (SELECT count(*) FROM {{s}}.history AS h WHERE h.queue = %(queue)s
+        AND (SELECT count(*) FROM {{s}}.history AS h WHERE h.queue + 0 = %(queue)s
             AND h.callback = %(position)s AND h.kind = 7) < {MAX_REPEATS}"""
 ROOM = {
     every: f"""SELECT coalesce(sum(queued), 0)::bigint, coalesce(sum(size), 0)::bigint
@@ -177,7 +177,7 @@ GONE = """SELECT c.queue, c.position, c.keep > 0 AND c.remembered_until > %(now)
     ORDER BY c.gone LIMIT %(limit)s"""
 STRIP = (
     "DELETE FROM {s}.requests WHERE queue = %(queue)s AND position = ANY (%(positions)s)",
-    "DELETE FROM {s}.history WHERE queue = %(queue)s AND callback = ANY (%(positions)s)",
+    "DELETE FROM {s}.history WHERE queue + 0 = %(queue)s AND callback = ANY (%(positions)s)",
 )
 BARE = """UPDATE {s}.callbacks SET keep = 0, gone = remembered_until
     WHERE queue = %(queue)s AND position = ANY (%(positions)s)"""
@@ -187,8 +187,8 @@ FORGET = "DELETE FROM {s}.callbacks WHERE queue = %(queue)s AND position = ANY (
 
 _RECORD = """h.position, c.id, h.kind, h.from_phase, h.to_phase, h.at, h.by, h.attempt, h.reason"""
 HISTORY = f"""SELECT {_RECORD} FROM {{s}}.callbacks AS c
-    JOIN {{s}}.history AS h ON h.queue = c.queue AND h.callback = c.position
-    WHERE {_QUEUE} AND c.id = %(key)s ORDER BY h.position"""
+    JOIN {{s}}.history AS h ON h.queue + 0 = c.queue AND h.callback = c.position
+    WHERE {_WAITING} AND c.id = %(key)s ORDER BY h.position"""
 HISTORY_PAGE = f"""SELECT {_RECORD} FROM (
         SELECT * FROM {{s}}.history AS h WHERE h.queue = %(queue)s AND h.position > %(after)s
         ORDER BY h.position LIMIT %(limit)s) AS h
@@ -200,7 +200,7 @@ FIND_CURSOR = "SELECT position FROM {s}.cursors WHERE queue = %s AND name = %s"
 MOVE_CURSOR = """INSERT INTO {s}.cursors (queue, name, position) VALUES (%s, %s, %s)
     ON CONFLICT (queue, name) DO UPDATE SET position = excluded.position"""
 CHILDREN = f"""SELECT {COLUMNS}, c.gone IS NULL AND NOT {LIVE} {FROM}
-    WHERE {_QUEUE} AND c.parent = %(parent)s AND (c.keep > 0 OR c.gone IS NULL)
+    WHERE {_WAITING} AND c.parent = %(parent)s AND (c.keep > 0 OR c.gone IS NULL)
     ORDER BY c.position"""
 # Kept or queued, and pushed after a position.
 PAST = _rows(f"""SELECT c.position FROM {{s}}.callbacks AS c WHERE {_QUEUE}
