@@ -308,10 +308,11 @@ class Nodes:
 
     def _restart_server(self) -> None:
         self._server.stop()
-        self._order(self._nodes[0], "push")
+        for node in self._nodes:
+            self._order(node, "push")
         without = {node.pid for node in self._nodes}
         while without:
-            refused = [who for who, line in self._read() if line == "handler.cannot_claim"]
+            refused = [who for who, line in self._read() if line.startswith("refused")]
             without.difference_update(who.pid for who in refused)
         self._server.start()
         self.restarted += 1

@@ -22,10 +22,10 @@ OLDEST = 14
 PREPARE_AFTER = 2
 """So often a statement is sent before the server is asked to prepare it."""
 
-HALTED = "3s"
+HALTED_MS = 3_000
 """A process that halts in the middle of a transaction holds an endpoint for no longer than this:
-less than others wait for it. Set for the session, because servers do not heed it where it is set
-in one pipeline with the BEGIN of the transaction. A pooler has a setting of its own for it."""
+less than others wait for it. Servers do not count what comes after a pipeline, so who waits looks
+too. A pooler has a setting of its own."""
 
 # Unless the URL says otherwise: a server that is silently gone is noticed within a quarter of a
 # minute, and not after the hours that TCP takes.
@@ -88,7 +88,7 @@ def connect(address: Address) -> Connection[Any]:
         prepares = address.prepare and not pooled
         connection.prepare_threshold = PREPARE_AFTER if prepares else None
         if not pooled:
-            connection.execute(f"SET idle_in_transaction_session_timeout = '{HALTED}'".encode())
+            connection.execute(f"SET idle_in_transaction_session_timeout = {HALTED_MS}".encode())
     except BaseException:
         connection.close()
         raise

@@ -215,12 +215,15 @@ STATS = f"""SELECT
         WHERE {_WAITING} AND c.held = 2 AND c.gone IS NULL AND {LIVE}),
     (SELECT q.expired FROM {{s}}.queues AS q WHERE q.number = %(queue)s)"""
 
-# The server ends by itself who is idle in a transaction, but not who falls silent between two
-# statements that it sends together. Such a one has locked endpoints, and says nothing more.
-END_HALTED = """SELECT a.pid FROM pg_catalog.pg_stat_activity AS a
-    WHERE a.datname = current_database() AND a.usename = current_user
-        AND a.pid <> pg_backend_pid() AND a.wait_event = 'ClientRead'
-        AND a.xact_start IS NOT NULL AND a.query_start < clock_timestamp() - interval '3 s'
-        AND EXISTS (SELECT FROM pg_catalog.pg_locks AS l WHERE l.pid = a.pid AND l.granted
-            AND l.relation = to_regclass('{s}.endpoints') AND l.mode = 'RowShareLock')
-        AND pg_terminate_backend(a.pid)"""
+# Sessions that have locked endpoints and say nothing more. The server ends by itself who is idle
+# in a transaction, but not who falls silent in a pipeline, or after one. First all are found, then
+# they are ended: conditions have no order.
+END_HALTED = """WITH halted AS MATERIALIZED (
+        SELECT a.pid FROM pg_catalog.pg_stat_activity AS a
+        WHERE a.datname = current_database() AND a.usename = current_user
+            AND a.pid <> pg_backend_pid() AND a.wait_event = 'ClientRead'
+            AND a.xact_start IS NOT NULL
+            AND a.query_start < clock_timestamp() - %s * interval '1 millisecond'
+            AND EXISTS (SELECT FROM pg_catalog.pg_locks AS l WHERE l.pid = a.pid AND l.granted
+                AND l.relation = to_regclass('{s}.endpoints') AND l.mode = 'RowShareLock'))
+    SELECT pid, pg_terminate_backend(pid) FROM halted"""

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Transactions"]
 
+SILENT_MS = 3_000
+"""So long a session that holds an endpoint may say nothing in the middle of a transaction."""
+
 log = structlog.get_logger("pollin_actors")
 
 # So often a group is tried that collides with others, or whose connection turns out to be lost.
@@ -140,11 +143,11 @@ class Transactions:
         of a transaction; whether there was one. Whoever was behind it finds its connection lost,
         and what it had begun undone."""
         try:
-            rows = self._send(self._link.open(), sql.END_HALTED).fetchall()
+            rows = self._send(self._link.open(), sql.END_HALTED, (SILENT_MS,)).fetchall()
         except Exception as error:
             self._link.undo(error)
             return False
-        for (process,) in rows:
+        for process, _ in rows:
             log.warning("backend.halted_session_ended", backend=NAME, pid=process)
         return bool(rows)
 

@@ -8,6 +8,7 @@ that was opened since, and the wait never ends.
 from __future__ import annotations
 
 import select
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,11 @@ def connection_class() -> type[Connection[Any]]:
                     wanted = gen.send(_ready(self.pgconn.socket, wanted)) or wanted
             except StopIteration as end:
                 return end.value
+            except BaseException:
+                # Now, and not when it is collected: it would say so to nobody.
+                with suppress(Exception):
+                    gen.close()
+                raise
 
     return Watched
 
