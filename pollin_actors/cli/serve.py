@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import shlex
 import signal
 import socket
@@ -22,20 +21,26 @@ from urllib.parse import quote
 import structlog
 
 from pollin_actors.application import Application
-from pollin_actors.cli.errors import UserError
+from pollin_actors.cli.errors import UserError, of_error
+from pollin_actors.cli.options import DEFAULT_BACKEND
 from pollin_actors.cli.printer import Arrived, Drain, Flush, Printer
 from pollin_actors.cli.screen import Screen
+from pollin_actors.cli.signing import curl_line
+from pollin_actors.cli.urls import without_credentials
 from pollin_actors.errors import InvalidValue, MissingExtra, PollinError
 from pollin_actors.otp import ChildSpec, OtpError
-from pollin_actors.resources import Endpoint, PushResult
-from pollin_actors.web import asgi
+from pollin_actors.resources import Endpoint, Intake, PushResult
+from pollin_actors.signatures import SharedSecret
+from pollin_actors.web import admin, asgi
 from pollin_actors.web.answers import UNAVAILABLE
 
 __all__ = ["add_parser"]
 
 PRINTER = "pollin.printer"
+ADMIN = "/admin"
 GRACE_S = 5
 FLUSH_S = 2.0
+BODY = b'{"hello": "world"}'
 
 # What the errors of the library call by its names in Python.
 OPTIONS = {
@@ -44,9 +49,13 @@ OPTIONS = {
     "Endpoint.secret": "--secret",
     "Endpoint.ttl": "--ttl",
     "SqliteBackend.path": "--backend",
+    "Intake.scheme": "--intake",
     "backend": "--backend",
     "busy_timeout": "--backend: busy_timeout",
     "durability": "--backend: durability",
+    "scheme": "--intake",
+    "secret": "--secret",
+    "token": "--admin-token",
 }
 
 
@@ -82,8 +91,9 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--backend",
         metavar="URL",
-        default="sqlite:///pollin.db",
-        help="where callbacks are kept; memory:// keeps them until the command ends",
+        default=os.environ.get("POLLIN_BACKEND") or DEFAULT_BACKEND,
+        help="where callbacks are kept; memory:// keeps them until the command ends; else that of "
+        "the environment variable POLLIN_BACKEND",
     )
     parser.add_argument(
         "--phases",
@@ -102,6 +112,20 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "--secret",
         help="what senders have to show; else that of the environment variable POLLIN_SECRET, "
         "else the endpoint's own, else a new one",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--intake",
+        metavar="SCHEME",
+        help="how requests to a new endpoint are signed, such as github or stripe?tolerance=60 "
+        "(default: secret)",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--admin-token",
+        metavar="TOKEN",
+        help=f"have the admin API below {ADMIN}, for who shows this token; else that of the "
+        "environment variable POLLIN_ADMIN_TOKEN, else there is none",
         default=argparse.SUPPRESS,
     )
     parser.add_argument(
@@ -127,13 +151,16 @@ def run(arguments: argparse.Namespace) -> int:
                 )
             ],
         )
-        server = _server(_answering(asgi(app, on_received=_announce(app))))
+        token = getattr(arguments, "admin_token", None) or os.environ.get("POLLIN_ADMIN_TOKEN")
+        receiver = _answering(asgi(app, on_received=_announce(app)))
+        server = _server(with_admin(receiver, app, token) if token else receiver)
         with _listen(arguments.host, arguments.port) as sock, _stopped_by_signals(server):
             _configure_log()
             try:
                 app.start()
-                endpoints = [_ensure(app, endpoint, secret) for endpoint in endpoints]
-                _show_banner(screen, sock, arguments, endpoints)
+                signed = hasattr(arguments, "intake")
+                endpoints = [_ensure(app, endpoint, secret, signed) for endpoint in endpoints]
+                _show_banner(screen, sock, arguments, endpoints, bool(token))
                 for endpoint in endpoints:
                     app.tell(PRINTER, Drain(endpoint.id, time.time_ns()))
                 server.run(sockets=[sock])
@@ -145,7 +172,7 @@ def run(arguments: argparse.Namespace) -> int:
         hint = f"; {error.hint}" if error.hint else ""
         raise UserError(f"{option}: expected {error.expected}, got {error.got}{hint}") from None
     except (PollinError, OtpError) as error:
-        raise UserError(str(error)) from None
+        raise of_error(error) from None
     screen.line("stopped")
     return 0
 
@@ -173,10 +200,15 @@ def _endpoints(arguments: argparse.Namespace) -> tuple[str | None, list[Endpoint
         )
     phases = [name.strip() for name in arguments.phases.split(",")]
     ids = dict.fromkeys(getattr(arguments, "endpoint", ["webhooks"]))
-    return secret, [Endpoint.new(phases, arguments.ttl, id=id, secret=secret) for id in ids]
+    intake = Intake(getattr(arguments, "intake", "secret"))
+    return secret, [
+        Endpoint.new(phases, arguments.ttl, id=id, secret=secret, intake=intake) for id in ids
+    ]
 
 
-def _ensure(app: Application, endpoint: Endpoint, secret: str | None) -> Endpoint:
+def _ensure(
+    app: Application, endpoint: Endpoint, secret: str | None, signed: bool = False
+) -> Endpoint:
     """The endpoint as the backend has it; created if it has none."""
     stored = app.endpoints.find(endpoint.id).get()
     if stored is None:
@@ -185,6 +217,11 @@ def _ensure(app: Application, endpoint: Endpoint, secret: str | None) -> Endpoin
         raise UserError(
             f"endpoint {endpoint.id!r} exists and has another secret: leave out --secret and "
             "POLLIN_SECRET to use that one, or choose another --endpoint"
+        )
+    if signed and stored.intake.scheme != endpoint.intake.scheme:
+        raise UserError(
+            f"endpoint {endpoint.id!r} exists, signed as {stored.intake.scheme.text()}: leave out "
+            "--intake to use that, or choose another --endpoint"
         )
     return stored
 
@@ -197,6 +234,26 @@ def _announce(app: Application) -> Callable[[str, PushResult], None]:
         app.tell(PRINTER, Arrived.of(endpoint_id, result))
 
     return announce
+
+
+def with_admin(receiver: Any, app: Application, token: str) -> Any:
+    """The receiver, and the admin API in front of it, below a path of its own.
+
+    Raises:
+        InvalidValue: the token is too short.
+        MissingExtra: Starlette is not installed.
+    """
+    api = admin(app, token=token)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        path = scope.get("path", "")
+        if path == ADMIN or path.startswith(f"{ADMIN}/"):
+            # As a mount does it.
+            await api({**scope, "root_path": scope.get("root_path", "") + ADMIN}, receive, send)
+        else:
+            await receiver(scope, receive, send)
+
+    return application
 
 
 def _answering(receiver: Any) -> Any:
@@ -317,7 +374,11 @@ def _configure_log() -> None:
 
 
 def _show_banner(
-    screen: Screen, sock: socket.socket, arguments: argparse.Namespace, endpoints: list[Endpoint]
+    screen: Screen,
+    sock: socket.socket,
+    arguments: argparse.Namespace,
+    endpoints: list[Endpoint],
+    has_admin: bool,
 ) -> None:
     host = arguments.host.removeprefix("[").removesuffix("]")
     port = sock.getsockname()[1]
@@ -325,14 +386,25 @@ def _show_banner(
     screen.line(f"backend    {_without_credentials(arguments.backend)}")
     # An address that means "all of them" can be listened on, not sent to.
     target = _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
+    if has_admin:
+        screen.line(f"admin      {target}{ADMIN}")
     for endpoint in endpoints:
         url = f"{target}/{quote(endpoint.id, safe='')}"
-        # The one place where a secret is shown: who started the command has to know it.
-        bearer = f"Authorization: Bearer {endpoint.secret.reveal()}"
-        screen.line(
-            f"curl -X POST {shlex.quote(url)} -H {shlex.quote(bearer)} "
-            """-H 'Content-Type: application/json' -d '{"hello": "world"}'"""
-        )
+        screen.line(_curl(url, endpoint))
+
+
+def _curl(url: str, endpoint: Endpoint) -> str:
+    """What to paste into a shell. The one place where a secret is shown: who started the command
+    has to know it."""
+    scheme = endpoint.intake.scheme
+    if scheme != SharedSecret():
+        headers = scheme.sign(BODY, endpoint.secret, time.time())
+        return curl_line(url, [("Content-Type", "application/json"), *headers], BODY)
+    bearer = f"Authorization: Bearer {endpoint.secret.reveal()}"
+    return (
+        f"curl -X POST {shlex.quote(url)} -H {shlex.quote(bearer)} "
+        f"-H 'Content-Type: application/json' -d '{BODY.decode()}'"
+    )
 
 
 def _url(host: str, port: int) -> str:
@@ -341,6 +413,4 @@ def _url(host: str, port: int) -> str:
     return f"http://{shown}:{port}"
 
 
-def _without_credentials(url: str) -> str:
-    """A backend's URL as far as it can be shown: passwords stand before an @ or in the query."""
-    return re.sub(r"://.*@", "://**********@", url).partition("?")[0]
+_without_credentials = without_credentials

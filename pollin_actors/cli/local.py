@@ -1,0 +1,201 @@
+"""The inbox of a backend, opened in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from typing import Any
+
+from pollin_actors import transfer
+from pollin_actors.application import Application
+from pollin_actors.backends import open_backend
+from pollin_actors.backends.interface import Backend
+from pollin_actors.backends.sqlite import SqliteBackend
+from pollin_actors.cli.errors import Unavailable, UserError, of_error, of_problem
+from pollin_actors.cli.inbox import Claimed, Inbox, Json
+from pollin_actors.cli.urls import without_credentials
+from pollin_actors.errors import EndpointNotFound, PollinError
+from pollin_actors.messages import Sweep
+from pollin_actors.otp import OtpError, ReplyFuture
+from pollin_actors.records import Claim
+from pollin_actors.resources import Request, Secret
+from pollin_actors.settings import Settings
+from pollin_actors.signatures import Scheme
+from pollin_actors.web.admin_api.problems import problem_of
+from pollin_actors.web.admin_api.strict_json import render
+from pollin_actors.web.admin_api.table import Call, Lines, Operation, Reply
+from pollin_actors.web.admin_api.validation import accept
+
+__all__ = ["Local", "durable_backend"]
+
+SWEPT_AT_ONCE = 1_000
+
+
+def durable_backend(url: str, *, create: bool) -> Backend:
+    """The backend of a URL, not open yet.
+
+    Args:
+        url: as it was given.
+        create: whether a file that is not there may be made.
+
+    Raises:
+        UserError: it is no URL of a backend, or of one that is empty in every process.
+        Unavailable: there is no such file.
+    """
+    try:
+        backend = open_backend(url)
+    except (PollinError, OtpError) as error:
+        raise of_error(error) from None
+    if not backend.durable:
+        shown = without_credentials(url)
+        raise UserError(
+            f"--backend: {shown} is empty here, as it belongs to the process that opens it: give "
+            "a durable one, such as sqlite:///pollin.db, or --server to ask the process that has it"
+        )
+    if isinstance(backend, SqliteBackend) and not create and not backend.path.exists():
+        raise Unavailable(
+            f"there is no inbox at {without_credentials(url)}: give another --backend, or make it "
+            "with `pollin endpoint create`, `pollin serve` or `pollin load`"
+        )
+    return backend
+
+
+class Local(Inbox):
+    """A backend, opened by an application of this process.
+
+    Args:
+        url: the backend's.
+        timeout: seconds that each operation has.
+        create: whether a file that is not there may be made.
+
+    Raises:
+        CommandError: it cannot be opened.
+    """
+
+    remote = False
+
+    def __init__(self, url: str, timeout: float, *, create: bool) -> None:
+        self.where = without_credentials(url)
+        self._timeout = timeout
+        backend = durable_backend(url, create=create)
+        try:
+            self.app = Application(settings=Settings.from_env(backend=backend))
+            self.app.start()
+        except (PollinError, OtpError) as error:
+            raise of_error(error) from None
+        self._runner = asyncio.Runner()
+
+    def close(self) -> None:
+        """Stop the application."""
+        self._runner.close()
+        self.app.stop()
+
+    def _ask(self, operation: Operation, endpoint_id: str, query: Json, body: Json) -> Any:
+        try:
+            # By the checks of the server, with its defaults.
+            defaults = {n: it["default"] for n, it in operation.query.items() if "default" in it}
+            read = {n: accept(operation.query[n], it, f"query.{n}") for n, it in query.items()}
+            taken = {} if operation.body is None else accept(operation.body, body, "body")
+            reply = self._wait(self._run(operation, endpoint_id, {**defaults, **read}, taken))
+        except Exception as error:
+            raise self._refused(error) from error
+        content = reply.content if isinstance(reply, Reply) else reply
+        if content is None:
+            return None
+        # Written and read again, so that it is what a server would answer.
+        return json.loads(render(content() if callable(content) else content))
+
+    async def _run(self, operation: Operation, endpoint_id: str, query: Json, body: Json) -> Any:
+        async def nothing() -> None:
+            await asyncio.Event().wait()
+
+        call = Call(
+            app=self.app,
+            timeout=self._timeout,
+            changing=asyncio.Lock(),
+            mounted_at="",
+            endpoint_id=endpoint_id,
+            query=query,
+            body=body,
+            chunks=_no_chunks(),
+            gone=nothing,
+        )
+        reply = await operation.run(call)
+        assert not isinstance(reply, Lines)
+        return reply
+
+    def _wait(self, reply: Awaitable[Any]) -> Any:
+        """Wait on an event loop: an interrupt then cancels what is waited for."""
+
+        async def wait() -> Any:
+            return await reply
+
+        return self._runner.run(wait())
+
+    def _refused(self, error: Exception) -> Exception:
+        problem = problem_of(error)
+        if problem is None:
+            return error
+        return of_problem(problem.as_fields(), self.where)
+
+    def claim(
+        self, endpoint_id: str, phase: str | None, lease: float, wait: float, by: str
+    ) -> Claimed | None:
+        try:
+            reply: ReplyFuture[list[Claim]] = self.app.callbacks.claim(
+                endpoint_id, phase=phase, lease=lease, wait=wait, by=by, timeout=self._timeout
+            )
+            claims = self._wait(reply)
+        except Exception as error:
+            raise self._refused(error) from error
+        return _claimed(claims[0]) if claims else None
+
+    def dump(self, endpoint_ids: Sequence[str], secrets: bool) -> Iterator[bytes]:
+        try:
+            yield from transfer.dump(
+                self.app, endpoint_ids or None, secrets=secrets, timeout=self._timeout
+            )
+        except (PollinError, OtpError) as error:
+            raise self._refused(error) from error
+
+    def load(self, lines: Iterable[bytes]) -> Json:
+        try:
+            return transfer.load(self.app, lines, timeout=self._timeout)._asdict()
+        except (PollinError, OtpError) as error:
+            raise self._refused(error) from error
+
+    def sweep(self) -> int:
+        swept = 0
+        try:
+            while True:
+                reply = self.app.backend.execute(Sweep(SWEPT_AT_ONCE))
+                found = int(reply.get() if isinstance(reply, ReplyFuture) else reply)
+                swept += found
+                if found < SWEPT_AT_ONCE:
+                    return swept
+        except (PollinError, OtpError) as error:
+            raise self._refused(error) from error
+
+    def scheme_and_secrets(self, endpoint_id: str) -> tuple[Scheme, tuple[Secret, ...]]:
+        try:
+            endpoint = self.app.endpoints.find(endpoint_id, timeout=self._timeout).get()
+            if endpoint is None:
+                raise EndpointNotFound(endpoint_id)
+        except (PollinError, OtpError) as error:
+            raise self._refused(error) from error
+        return endpoint.intake.scheme, endpoint.secrets_at(time.time_ns())
+
+
+async def _no_chunks() -> Any:
+    return
+    yield
+
+
+def _claimed(claim: Claim) -> Claimed:
+    request = claim.callback.request
+    if not isinstance(request, Request):
+        return Claimed(claim.key, claim.token, claim.attempt, [], None, 0)
+    headers = list(request.headers)
+    return Claimed(claim.key, claim.token, claim.attempt, headers, request.body, 0)
