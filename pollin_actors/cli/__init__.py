@@ -15,6 +15,7 @@ from pollin_actors.cli import (
     again,
     callbacks,
     dead,
+    demo,
     doctor,
     endpoint,
     forward,
@@ -57,19 +58,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CommandError, PollinError, OtpError) as error:
         ending = of_error(error)
         note("pollin: " + " ".join(str(ending).splitlines()))
-        return ending.code
+        return int(ending.code)
     except SystemExit as end:
         # --help and --version have printed what was asked for.
         return end.code if isinstance(end.code, int) else 0
     except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+        return int(Exit.INTERRUPTED)
     except BrokenPipeError:
         _drop_stdout()
-        return Exit.BROKEN_PIPE
+        return int(Exit.BROKEN_PIPE)
     except Exception:
         traceback.print_exc()
-        return Exit.BUG
-    return code
+        return int(Exit.BUG)
+    return int(code)
 
 
 def _drop_stdout() -> None:
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pollin {_version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     serve.add_parser(commands)
+    demo.add_parser(commands)
     endpoint.add_parsers(commands)
     callbacks.add_parsers(commands)
     past.add_parsers(commands)

@@ -13,6 +13,7 @@ from pollin_actors.errors import (
     EndpointNotFound,
     NotRunning,
     PollinError,
+    UnknownPhase,
 )
 
 __all__ = [
@@ -80,7 +81,7 @@ def of_error(error: Exception) -> CommandError:
     if isinstance(error, CommandError):
         return error
     text = in_options("; ".join([str(error), *getattr(error, "__notes__", ())]))
-    if isinstance(error, CallbackNotFound | EndpointExists | EndpointNotFound):
+    if isinstance(error, CallbackNotFound | EndpointExists | EndpointNotFound | UnknownPhase):
         return NotThere(text)
     if isinstance(error, PollinError) and not isinstance(error, BackendUnavailable | NotRunning):
         return UserError(text)
@@ -103,7 +104,7 @@ def of_problem(problem: dict[str, Any], where: str) -> CommandError:
     if name == "handler-not-found":
         known = ", ".join(map(repr, problem.get("known", ()))) or "none"
         return NotThere(f"there is no such handler: expected one of {known}")
-    if name == "full" or status in (403, 404, 409):
+    if name in ("full", "unknown-phase") or status in (403, 404, 409):
         return NotThere(detail)
     if isinstance(status, int) and status < 500 and status != 408:
         return UserError(detail)

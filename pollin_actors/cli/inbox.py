@@ -75,6 +75,11 @@ class Inbox(ABC):
     ) -> None:
         self.close()
 
+    @property
+    @abstractmethod
+    def has_handlers(self) -> bool:
+        """Whether there are handlers to be looked at, those of its process."""
+
     @abstractmethod
     def close(self) -> None:
         """Let go of it."""

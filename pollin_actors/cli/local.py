@@ -28,7 +28,7 @@ from pollin_actors.web.admin_api.strict_json import render
 from pollin_actors.web.admin_api.table import Call, Lines, Operation, Reply
 from pollin_actors.web.admin_api.validation import accept
 
-__all__ = ["Local", "durable_backend"]
+__all__ = ["Local", "durable_backend", "open_local"]
 
 SWEPT_AT_ONCE = 1_000
 
@@ -62,8 +62,8 @@ def durable_backend(url: str, *, create: bool) -> Backend:
     return backend
 
 
-class Local(Inbox):
-    """A backend, opened by an application of this process.
+def open_local(url: str, timeout: float, *, create: bool) -> Local:
+    """The inbox of a backend, opened by an application of this process.
 
     Args:
         url: the backend's.
@@ -73,19 +73,36 @@ class Local(Inbox):
     Raises:
         CommandError: it cannot be opened.
     """
+    backend = durable_backend(url, create=create)
+    try:
+        app = Application(settings=Settings.from_env(backend=backend))
+        app.start()
+    except (PollinError, OtpError) as error:
+        raise of_error(error) from None
+    return Local(app, without_credentials(url), timeout)
+
+
+class Local(Inbox):
+    """The inbox of an application of this process.
+
+    Args:
+        app: which runs, and is stopped by ``close``.
+        where: what to call it.
+        timeout: seconds that each operation has.
+    """
 
     remote = False
 
-    def __init__(self, url: str, timeout: float, *, create: bool) -> None:
-        self.where = without_credentials(url)
+    def __init__(self, app: Application, where: str, timeout: float) -> None:
+        self.app = app
+        self.where = where
         self._timeout = timeout
-        backend = durable_backend(url, create=create)
-        try:
-            self.app = Application(settings=Settings.from_env(backend=backend))
-            self.app.start()
-        except (PollinError, OtpError) as error:
-            raise of_error(error) from None
         self._runner = asyncio.Runner()
+
+    @property
+    def has_handlers(self) -> bool:
+        """Only those that were added in this process."""
+        return len(self.app.handlers) > 0
 
     def close(self) -> None:
         """Stop the application."""

@@ -142,9 +142,9 @@ def open_inbox(arguments: argparse.Namespace, *, create: bool = False) -> Inbox:
     if server is None:
         if arguments.token is not None:
             raise UserError("--token belongs to --server: give that, or POLLIN_SERVER, too")
-        from pollin_actors.cli.local import Local
+        from pollin_actors.cli.local import open_local
 
-        return Local(backend_url(arguments), arguments.timeout, create=create)
+        return open_local(backend_url(arguments), arguments.timeout, create=create)
     from pollin_actors.cli.remote import Remote
 
     token = arguments.token if arguments.token is not None else os.environ.get("POLLIN_TOKEN", "")

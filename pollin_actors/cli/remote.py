@@ -74,6 +74,11 @@ class Remote(Inbox):
             self._base, timeout, headers={"authorization": f"Bearer {_read_token(token)}"}
         )
 
+    @property
+    def has_handlers(self) -> bool:
+        """Those of the server's process."""
+        return True
+
     def close(self) -> None:
         """Close its connections."""
         self._client.close()

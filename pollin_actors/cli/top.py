@@ -107,8 +107,8 @@ def look(inbox: Inbox) -> Json:
         except NotThere:
             continue  # it was deleted
         endpoints.append({"id": id, **stats, "phases": phases})
-    # A backend has none; those of others are not this process's to know.
-    handlers = inbox.ask("list_handlers")["handlers"] if inbox.remote else None
+    # Those of other processes on a backend are not this one's to know.
+    handlers = inbox.ask("list_handlers")["handlers"] if inbox.has_handlers else None
     return {"at": now_ns(), "endpoints": endpoints, "handlers": handlers}
 
 
