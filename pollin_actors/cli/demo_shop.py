@@ -70,11 +70,36 @@ class Shop:
         )
         add = self.app.add_handler
         more: dict[str, Any] = {"backoff": BACKOFF, "max_attempts": 3, "dead_letter": "failed"}
-        add(self._ship, "orders", phase="received", then="shipped", concurrency=4, **more)
-        add(self._invoice, "orders", phase="invoice", then="shipped", **more)
-        add(self._build, "builds", phase="received", then="built", timeout=0.5, **more)
-        add(self._book, "payments", phase="received", then="booked", **more)
-        add(self._look, "visits", phase="received")
+        add(
+            self._ship,
+            name="ship",
+            endpoint_id="orders",
+            phase="received",
+            then="shipped",
+            concurrency=4,
+            **more,
+        )
+        add(
+            self._invoice,
+            name="invoice",
+            endpoint_id="orders",
+            phase="invoice",
+            then="shipped",
+            **more,
+        )
+        add(
+            self._build,
+            name="build",
+            endpoint_id="builds",
+            phase="received",
+            then="built",
+            timeout=0.5,
+            **more,
+        )
+        add(
+            self._book, name="book", endpoint_id="payments", phase="received", then="booked", **more
+        )
+        add(self._look, name="look", endpoint_id="visits", phase="received")
 
     def _work(self) -> None:
         self._pause.wait(self._chance.uniform(0, WORK))

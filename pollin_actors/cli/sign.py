@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
+import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pollin_actors.cli.callbacks import add_reading, read_body, read_file, read_headers
 from pollin_actors.cli.errors import UserError
-from pollin_actors.cli.human import read_moment
+from pollin_actors.cli.human import duration, read_moment
 from pollin_actors.cli.options import Commands, add_command, open_inbox, output_of
 from pollin_actors.cli.signing import content_type_of, curl_line
 from pollin_actors.errors import InvalidValue
@@ -21,7 +21,8 @@ from pollin_actors.signatures import Delivery, Refused, Scheme, Verified, parse_
 
 __all__ = ["add_parsers", "hints", "read_raw"]
 
-_LONG = 10.0 * 365 * 86_400
+# What may be seconds since the epoch.
+_TIMES = re.compile(rb"(?<!\d)1\d{9}(?!\d)")
 
 
 def add_parsers(commands: Commands) -> None:
@@ -150,9 +151,9 @@ class _Try(NamedTuple):
     """What may have gone wrong, and the request as it would be without."""
 
     hint: str
-    scheme: Scheme
     delivery: Delivery
     secrets: Sequence[Secret]
+    at: float
 
 
 def hints(
@@ -165,39 +166,35 @@ def hints(
             f"Content-Length says {length[:18].decode()} bytes, and the body has "
             f"{len(delivery.body)}: it is not the one that was sent"
         )
-    for attempt in _attempts(scheme, delivery, secrets):
-        if isinstance(attempt.scheme.verify(attempt.delivery, attempt.secrets, at), Verified):
-            yield attempt.hint
+    for hint, other, others, then in _attempts(scheme, delivery, secrets, at):
+        if isinstance(scheme.verify(other, others, then), Verified):
+            yield hint
 
 
-def _attempts(scheme: Scheme, delivery: Delivery, secrets: Sequence[Secret]) -> Iterator[_Try]:
+def _attempts(
+    scheme: Scheme, delivery: Delivery, secrets: Sequence[Secret], at: float
+) -> Iterator[_Try]:
     body = delivery.body
+    unix = body.replace(b"\r\n", b"\n")
     bodies = {
-        "with the line end at the end of the body removed": body.removesuffix(b"\n").removesuffix(
-            b"\r"
-        ),
+        "with the line end at the end of the body removed": re.sub(rb"\r?\n\Z", b"", body),
         "with a line end added to the body": body + b"\n",
-        "with the body's line ends as LF": body.replace(b"\r\n", b"\n"),
-        "with the body's line ends as CRLF": body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"),
+        "with the body's line ends as LF": unix,
+        "with the body's line ends as CRLF": unix.replace(b"\n", b"\r\n"),
         "without a byte order mark before the body": body.removeprefix(b"\xef\xbb\xbf"),
     }
     for what, other in bodies.items():
         if other != body:
-            yield _Try(
-                f"it verifies {what}: that was changed on the way, perhaps by an editor",
-                scheme,
-                delivery._replace(body=other),
-                secrets,
-            )
-    if any(field.name == "tolerance" for field in dataclasses.fields(scheme)):
-        patient: Any = dataclasses.replace(scheme, **_longest(scheme))
-        yield _Try(
-            "the signature is right, the time in it is not: replayed, delayed, or a wrong clock; "
-            "--at gives another time",
-            patient,
-            delivery,
-            secrets,
+            hint = f"it verifies {what}: that was changed on the way, perhaps by an editor"
+            yield _Try(hint, delivery._replace(body=other), secrets, at)
+    times = {found for _, value in delivery.headers for found in _TIMES.findall(value)}
+    for seconds in sorted(times):
+        apart = duration(float(seconds) - at)
+        hint = (
+            f"the signature is right, the time in it is not: {apart} from --at, by default now; it "
+            "was delayed or replayed, or a clock is wrong"
         )
+        yield _Try(hint, delivery, secrets, float(seconds))
     for what, texts in (
         ("white space around the secret removed", [it.reveal().strip() for it in secrets]),
         ("whsec_ put before the secret", [f"whsec_{it.reveal()}" for it in secrets]),
@@ -205,19 +202,7 @@ def _attempts(scheme: Scheme, delivery: Delivery, secrets: Sequence[Secret]) -> 
     ):
         others = [Secret(text) for text in texts if text]
         if others != list(secrets):
-            yield _Try(f"it verifies with {what}", scheme, delivery, others)
-
-
-def _longest(scheme: Scheme) -> dict[str, float]:
-    """The largest tolerance that a scheme takes."""
-    longest, replace = 1.0, cast("Callable[..., Scheme]", dataclasses.replace)
-    while longest < _LONG:
-        try:
-            replace(scheme, tolerance=longest * 2)
-        except InvalidValue:
-            break
-        longest *= 2
-    return {"tolerance": longest}
+            yield _Try(f"it verifies with {what}", delivery, others, at)
 
 
 def read_raw(raw: bytes) -> Delivery:
@@ -252,7 +237,7 @@ def read_raw(raw: bytes) -> Delivery:
                 f"{number}: give it as it came over the wire"
             )
         headers.append((name.strip().lower(), value.strip()))
-    if not headers:
+    if not lines and not words:
         raise UserError("the request: expected headers, an empty line and the body, got no headers")
     return Delivery(headers, rest, query)
 

@@ -177,8 +177,10 @@ class TestTail:
         for each in range(8):
             push(app, str(each))
             # Positions are the whole file's: gaps.
-            for more in range(each**2):
-                app.callbacks.push("other", Callback.new(None, id=f"{each} {more}")).get()
+            others = [Callback.new(None, id=f"{each} {more}") for more in range(each**2)]
+            pushes = [app.callbacks.push("other", callback) for callback in others]
+            for pushed in pushes:
+                pushed.get()
 
         found = cli("tail", "orders", "-n", str(number), "--json").lines
 
