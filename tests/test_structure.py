@@ -57,7 +57,11 @@ RANKS = {
 FOUNDATION = "otp"
 
 THIRD_PARTY = {"pykka", "structlog"}
-OPTIONAL = {"cli": {"httpx", "rich", "uvicorn"}, "signatures": {"cryptography"}, "web": {"starlette"}}
+OPTIONAL = {
+    "cli": {"httpx", "rich", "uvicorn"},
+    "signatures": {"cryptography"},
+    "web": {"starlette"},
+}
 # Who imports this one has what it imports.
 PLUGINS = {
     "pollin_actors.testing.plugin": {"pytest"},

@@ -11,7 +11,9 @@ from urllib.parse import quote, urlsplit
 from pollin_actors.cli.errors import CommandError, Unavailable, UserError, of_problem
 from pollin_actors.cli.inbox import Claimed, Inbox, Json, only_backend
 from pollin_actors.errors import MissingExtra
+from pollin_actors.web.admin_api.schemas import COMPONENTS, ref
 from pollin_actors.web.admin_api.table import Operation
+from pollin_actors.web.admin_api.validation import Schema
 from pollin_actors.web.admin_api.views import MASK
 
 if TYPE_CHECKING:
@@ -89,14 +91,13 @@ class Remote(Inbox):
         if operation.body is not None:
             more["content"] = json.dumps(body).encode()
             more["headers"] = {"content-type": "application/json"}
-        timeout = self._timeout + float(body.get("wait", 0))
-        if operation.id in _UNBOUNDED:
-            more["timeout"] = None
-        else:
-            more["timeout"] = timeout
-        return self._answer(operation.method, path, params=_texts(query), **more)
+        waits = self._timeout + float(body.get("wait", 0))
+        more["timeout"] = None if operation.id in _UNBOUNDED else waits
+        return self._answer(operation.method, path, operation.replies, params=_texts(query), **more)
 
-    def _answer(self, method: str, path: str, **more: Any) -> Any:
+    def _answer(
+        self, method: str, path: str, replies: dict[int, Schema | None], **more: Any
+    ) -> Any:
         import httpx
 
         try:
@@ -106,12 +107,13 @@ class Remote(Inbox):
         self.date = answer.headers.get("date")
         if not answer.is_success:
             raise self._refused(answer)
-        if not answer.content:
+        schema = replies.get(answer.status_code)
+        if schema is None and answer.status_code in replies:
             return None
-        try:
-            return answer.json()
-        except ValueError:
-            raise self._no_api() from None
+        found = _json(answer)
+        if schema is None or not _fits(found, schema):
+            raise self._no_api()
+        return found
 
     def _unreachable(self, error: Exception) -> Unavailable:
         import httpx
@@ -126,10 +128,7 @@ class Remote(Inbox):
         )
 
     def _refused(self, answer: httpx.Response) -> CommandError:
-        try:
-            problem = answer.json()
-        except ValueError:
-            problem = None
+        problem = _json(answer)
         kind = answer.headers.get("content-type", "").partition(";")[0]
         if not isinstance(problem, dict) or kind != "application/problem+json":
             return self._no_api(f" ({answer.status_code})")
@@ -172,6 +171,7 @@ class Remote(Inbox):
         loaded: Json = self._answer(
             "POST",
             "/load",
+            {200: ref("Loaded")},
             content=iter(lines),
             headers={"content-type": _NDJSON},
             timeout=None,
@@ -183,6 +183,20 @@ class Remote(Inbox):
 
     def scheme_and_secrets(self, endpoint_id: str) -> tuple[Any, tuple[Any, ...]]:
         raise only_backend("--endpoint", "a server never shows secrets; give --scheme and --secret")
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except (ValueError, RecursionError):
+        return None
+
+
+def _fits(value: Any, schema: Schema) -> bool:
+    """Whether an answer has the names that it must have."""
+    if "$ref" in schema:
+        schema = COMPONENTS[schema["$ref"].rpartition("/")[2]]
+    return isinstance(value, dict) and all(name in value for name in schema.get("required", ()))
 
 
 def _read_url(text: str) -> str:

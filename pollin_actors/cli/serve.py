@@ -152,6 +152,8 @@ def run(arguments: argparse.Namespace) -> int:
             ],
         )
         token = getattr(arguments, "admin_token", None) or os.environ.get("POLLIN_ADMIN_TOKEN")
+        if token and any(endpoint.id == ADMIN[1:] for endpoint in endpoints):
+            raise UserError("--endpoint: 'admin' is where the admin API is: choose another id")
         receiver = _answering(asgi(app, on_received=_announce(app)))
         server = _server(with_admin(receiver, app, token) if token else receiver)
         with _listen(arguments.host, arguments.port) as sock, _stopped_by_signals(server):
