@@ -9,12 +9,14 @@ import os
 import queue
 import random
 import secrets
+import signal
 import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from importlib.util import find_spec
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pollin_actors.application import Application
@@ -78,36 +80,55 @@ def demo(arguments: argparse.Namespace) -> int:
     """Run the shop."""
     output = output_of(arguments)
     seed = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
-    with log_to_stderr(logging.CRITICAL):
+    with log_to_stderr(logging.CRITICAL), _stopped_by_signals() as stop:
         show = _Show(output)
         shop = Shop(arguments.backend, show.actor_event, seed)
         with (
             Local(shop.app.start(), without_credentials(arguments.backend), 5.0) as inbox,
             _served(shop.app, arguments.port, output) as receiver,
+            _watched(shop.app, show),
         ):
             senders = Senders(shop.app, receiver, arguments.rate, seed, show.answered)
-            with _watched(shop.app, show):
-                senders.start()
-                try:
-                    _run(shop, inbox, show, arguments.seconds)
-                except KeyboardInterrupt:
-                    pass  # the way to end it
-                finally:
-                    senders.stop()
+            senders.start()
+            try:
+                _run(shop, inbox, show, arguments.seconds, stop)
+            finally:
+                senders.stop()
     show.summary()
     return 0
 
 
-def _run(shop: Shop, inbox: Inbox, show: _Show, seconds: float | None) -> None:
+def _run(
+    shop: Shop, inbox: Inbox, show: _Show, seconds: float | None, stop: threading.Event
+) -> None:
     began = time.monotonic()
     with show.live(inbox):
-        while seconds is None or time.monotonic() - began < seconds:
-            passed = (time.monotonic() - began) % OUTAGE_EVERY_S
-            _set_bank(shop, show, passed < OUTAGE_EVERY_S - OUTAGE_S)
-            left = REFRESH_S
-            if seconds is not None:
-                left = min(left, max(seconds - (time.monotonic() - began), 0.0))
-            show.next(left)
+        while not stop.is_set():
+            passed = time.monotonic() - began
+            if seconds is not None and passed >= seconds:
+                return
+            _set_bank(shop, show, passed % OUTAGE_EVERY_S < OUTAGE_EVERY_S - OUTAGE_S)
+            show.next(REFRESH_S if seconds is None else min(REFRESH_S, seconds - passed))
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM are the way to end it; a second one kills."""
+    stop = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _set_bank(shop: Shop, show: _Show, is_up: bool) -> None:

@@ -52,7 +52,7 @@ class Senders:
         self._rate = rate
         self._chance = random.Random(seed)
         self._told = told
-        self._stop = threading.Event()
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pollin-demo", daemon=True)
 
     def start(self) -> None:
@@ -61,7 +61,7 @@ class Senders:
 
     def stop(self) -> None:
         """End, after the request that is under way."""
-        self._stop.set()
+        self._ending.set()
         self._thread.join(10)
 
     def _run(self) -> None:
@@ -69,7 +69,7 @@ class Senders:
         numbers = itertools.count(1)
         last: tuple[Endpoint, list[tuple[str, str]], bytes] | None = None
         with asyncio.Runner() as runner:
-            while not self._stop.wait(self._chance.expovariate(self._rate)):
+            while not self._ending.wait(self._chance.expovariate(self._rate)):
                 chance = self._chance.random()
                 if chance < REPEATED and last is not None:
                     request = last

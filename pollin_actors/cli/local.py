@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
@@ -110,14 +111,12 @@ class Local(Inbox):
         self.app.stop()
 
     def _ask(self, operation: Operation, endpoint_id: str, query: Json, body: Json) -> Any:
-        try:
+        with self._refusals():
             # By the checks of the server, with its defaults.
             defaults = {n: it["default"] for n, it in operation.query.items() if "default" in it}
             read = {n: accept(operation.query[n], it, f"query.{n}") for n, it in query.items()}
             taken = {} if operation.body is None else accept(operation.body, body, "body")
             reply = self._wait(self._run(operation, endpoint_id, {**defaults, **read}, taken))
-        except Exception as error:
-            raise self._refused(error) from error
         content = reply.content if isinstance(reply, Reply) else reply
         if content is None:
             return None
@@ -151,57 +150,56 @@ class Local(Inbox):
 
         return self._runner.run(wait())
 
-    def _refused(self, error: Exception) -> Exception:
-        problem = problem_of(error)
-        if problem is None:
-            return error
-        return of_problem(problem.as_fields(), self.where)
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """Errors of the library as a server would answer them; others are bugs, and stay."""
+        try:
+            yield
+        except Exception as error:
+            problem = problem_of(error)
+            if problem is None:
+                raise
+            raise of_problem(problem.as_fields(), self.where) from error
 
     def claim(
         self, endpoint_id: str, phase: str | None, lease: float, wait: float, by: str
     ) -> Claimed | None:
-        try:
+        with self._refusals():
             reply: ReplyFuture[list[Claim]] = self.app.callbacks.claim(
                 endpoint_id, phase=phase, lease=lease, wait=wait, by=by, timeout=self._timeout
             )
             claims = self._wait(reply)
-        except Exception as error:
-            raise self._refused(error) from error
         return _claimed(claims[0]) if claims else None
 
     def dump(self, endpoint_ids: Sequence[str], secrets: bool) -> Iterator[bytes]:
-        try:
-            yield from transfer.dump(
-                self.app, endpoint_ids or None, secrets=secrets, timeout=self._timeout
-            )
-        except (PollinError, OtpError) as error:
-            raise self._refused(error) from error
+        ids = endpoint_ids or None
+        lines = transfer.dump(self.app, ids, secrets=secrets, timeout=self._timeout)
+        while True:
+            # Not around the yield: what happens to a line is not the inbox's doing.
+            with self._refusals():
+                line = next(lines, None)
+            if line is None:
+                return
+            yield line
 
     def load(self, lines: Iterable[bytes]) -> Json:
-        try:
+        with self._refusals():
             return transfer.load(self.app, lines, timeout=self._timeout)._asdict()
-        except (PollinError, OtpError) as error:
-            raise self._refused(error) from error
 
     def sweep(self) -> int:
-        swept = 0
-        try:
-            while True:
+        swept, found = 0, SWEPT_AT_ONCE
+        while found == SWEPT_AT_ONCE:
+            with self._refusals():
                 reply = self.app.backend.execute(Sweep(SWEPT_AT_ONCE))
                 found = int(reply.get() if isinstance(reply, ReplyFuture) else reply)
-                swept += found
-                if found < SWEPT_AT_ONCE:
-                    return swept
-        except (PollinError, OtpError) as error:
-            raise self._refused(error) from error
+            swept += found
+        return swept
 
     def scheme_and_secrets(self, endpoint_id: str) -> tuple[Scheme, tuple[Secret, ...]]:
-        try:
+        with self._refusals():
             endpoint = self.app.endpoints.find(endpoint_id, timeout=self._timeout).get()
             if endpoint is None:
                 raise EndpointNotFound(endpoint_id)
-        except (PollinError, OtpError) as error:
-            raise self._refused(error) from error
         return endpoint.intake.scheme, endpoint.secrets_at(time.time_ns())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -134,13 +135,17 @@ class Follower:
         self._kinds = kinds
         ids = endpoint_ids or [it["id"] for it in inbox.endpoints()]
         # Where reading goes on; and whatever is in an endpoint that comes later is new.
-        self._positions = {id: end_of(inbox, id) for id in dict.fromkeys(ids)}
+        self._positions: dict[str, int] = {}
+        for id in dict.fromkeys(ids):
+            with self._deleted(id):
+                self._positions[id] = end_of(inbox, id)
 
     def last(self, number: int) -> list[Json]:
         """The last so many records of all, in the order in which they happened."""
         found: list[Json] = []
-        for endpoint_id, end in self._positions.items():
-            found += _last(self._inbox, endpoint_id, end, number, self._kinds)
+        for endpoint_id, end in list(self._positions.items()):
+            with self._deleted(endpoint_id):
+                found += _last(self._inbox, endpoint_id, end, number, self._kinds)
         found.sort(key=lambda record: (record["at"], record["position"]))
         return found[-number:] if number else []
 
@@ -150,12 +155,18 @@ class Follower:
             for endpoint in self._inbox.endpoints():
                 self._positions.setdefault(endpoint["id"], 0)
         for endpoint_id in list(self._positions):
-            try:
+            with self._deleted(endpoint_id):
                 yield from self._read_on(endpoint_id)
-            except NotThere:
-                if not self._all:
-                    raise
-                del self._positions[endpoint_id]  # it was deleted
+
+    @contextlib.contextmanager
+    def _deleted(self, endpoint_id: str) -> Iterator[None]:
+        """An endpoint may be deleted meanwhile: unless it was asked for by name, it is let go."""
+        try:
+            yield
+        except NotThere:
+            if not self._all:
+                raise
+            self._positions.pop(endpoint_id, None)
 
     def _read_on(self, endpoint_id: str) -> Iterator[Json]:
         while True:

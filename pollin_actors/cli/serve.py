@@ -91,9 +91,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--backend",
         metavar="URL",
-        default=os.environ.get("POLLIN_BACKEND") or DEFAULT_BACKEND,
         help="where callbacks are kept; memory:// keeps them until the command ends; else that of "
-        "the environment variable POLLIN_BACKEND",
+        f"the environment variable POLLIN_BACKEND (default: {DEFAULT_BACKEND})",
+        # It may hold a password, which no help may show.
+        default=argparse.SUPPRESS,
     )
     parser.add_argument(
         "--phases",
@@ -141,10 +142,11 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: an option has to be changed, or something is missing.
     """
     screen = Screen(sys.stdout)
+    url = getattr(arguments, "backend", None) or os.environ.get("POLLIN_BACKEND") or DEFAULT_BACKEND
     try:
         secret, endpoints = _endpoints(arguments)
         app = Application(
-            arguments.backend,
+            url,
             children=[
                 ChildSpec(
                     id=PRINTER, name=PRINTER, start=lambda: Printer(app, screen, arguments.keep)
@@ -154,15 +156,15 @@ def run(arguments: argparse.Namespace) -> int:
         token = getattr(arguments, "admin_token", None) or os.environ.get("POLLIN_ADMIN_TOKEN")
         if token and any(endpoint.id == ADMIN[1:] for endpoint in endpoints):
             raise UserError("--endpoint: 'admin' is where the admin API is: choose another id")
-        receiver = _answering(asgi(app, on_received=_announce(app)))
-        server = _server(with_admin(receiver, app, token) if token else receiver)
+        receiver = asgi(app, on_received=_announce(app))
+        server = _server(_answering(with_admin(receiver, app, token) if token else receiver))
         with _listen(arguments.host, arguments.port) as sock, _stopped_by_signals(server):
             _configure_log()
             try:
                 app.start()
                 signed = hasattr(arguments, "intake")
                 endpoints = [_ensure(app, endpoint, secret, signed) for endpoint in endpoints]
-                _show_banner(screen, sock, arguments, endpoints, bool(token))
+                _show_banner(screen, sock, arguments.host, url, endpoints, bool(token))
                 for endpoint in endpoints:
                     app.tell(PRINTER, Drain(endpoint.id, time.time_ns()))
                 server.run(sockets=[sock])
@@ -262,9 +264,18 @@ def _answering(receiver: Any) -> Any:
     """The receiver; who is cut off because the command stops is told to come again."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
+        begun = False
+
+        async def noting(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
-            await receiver(scope, receive, send)
+            await receiver(scope, receive, noting)
         except asyncio.CancelledError:
+            if begun:
+                return  # what was to be told has been, or was cut off
             # The server cancels only what is not done at the end of its grace, and would report
             # a failure with a traceback.
             status, headers, body = UNAVAILABLE
@@ -378,14 +389,15 @@ def _configure_log() -> None:
 def _show_banner(
     screen: Screen,
     sock: socket.socket,
-    arguments: argparse.Namespace,
+    host: str,
+    backend: str,
     endpoints: list[Endpoint],
     has_admin: bool,
 ) -> None:
-    host = arguments.host.removeprefix("[").removesuffix("]")
+    host = host.removeprefix("[").removesuffix("]")
     port = sock.getsockname()[1]
     screen.line(f"listening  {_url(host, port)}")
-    screen.line(f"backend    {_without_credentials(arguments.backend)}")
+    screen.line(f"backend    {_without_credentials(backend)}")
     # An address that means "all of them" can be listened on, not sent to.
     target = _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
     if has_admin:

@@ -88,9 +88,10 @@ def show_callback(output: Output, endpoint_id: str, callback: Json) -> None:
     if body is None:
         output.line(str(callback.get("value", callback.get("unshown"))))
         return
-    for text in body[: 4 * MOST_BODY].decode("utf-8", "replace")[:MOST_BODY].split("\n"):
-        output.line(text.removesuffix("\r"))
-    if len(body) > MOST_BODY:
+    text = body[: 4 * MOST_BODY].decode("utf-8", "replace")
+    for line in text[:MOST_BODY].split("\n"):
+        output.line(line.removesuffix("\r"))
+    if len(text) > MOST_BODY or len(body) > 4 * MOST_BODY:
         output.line(f"… {size(len(body))} in all: --body gives it as it is")
 
 
