@@ -164,7 +164,7 @@ class _Forward:
             with contextlib.suppress(CommandError):
                 self._ask("release", claimed)
             raise
-        self._failed = self._failed or reason is not None
+        self._failed = self._failed or ended != "delivered"
         if self._output.as_json:
             fields = {"key": claimed.key, "attempt": claimed.attempt, "status": status}
             self._output.document({**fields, "reason": reason, "outcome": ended})

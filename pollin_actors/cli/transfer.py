@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pollin_actors.cli.errors import CommandError, UserError
+from pollin_actors.cli.errors import CommandError, Unavailable, UserError
 from pollin_actors.cli.human import size
 from pollin_actors.cli.inbox import Inbox
 from pollin_actors.cli.options import Commands, add_command, open_inbox, output_of
 from pollin_actors.cli.output import note
 
 __all__ = ["add_parsers", "progress"]
+
+_END = b'{"end":'
 
 Advance = Callable[[int], None]
 
@@ -31,7 +33,6 @@ def add_parsers(commands: Commands) -> None:
         "write endpoints and what is queued, as lines of JSON",
         "Write endpoints and all that is queued in them as lines of JSON, which `pollin load` "
         "reads. Headers are in it as they came, with credentials: keep it accordingly.",
-        json=False,
     )
     dump_.add_argument("endpoints", metavar="ENDPOINT", nargs="*", help="(default: all)")
     dump_.add_argument(
@@ -56,12 +57,17 @@ def dump(arguments: argparse.Namespace) -> int:
     """Write a dump."""
     with open_inbox(arguments) as inbox, _written(arguments.output) as file:
         ids = arguments.endpoints or [it["id"] for it in inbox.endpoints()]
-        total = sum(inbox.count(id) for id in dict.fromkeys(ids)) + len(ids)
-        with progress("dumping", total, "lines") as advance:
+        # With one that says what it is, and one that says that it ends.
+        total = sum(inbox.count(id) for id in dict.fromkeys(ids)) + len(ids) + 2
+        between, line = arguments.output is None and sys.stdout.isatty(), b""
+        with progress("dumping", total, "lines", wanted=not between) as advance:
             for line in inbox.dump(arguments.endpoints, arguments.secrets):
                 file.write(line)
                 advance(1)
         file.flush()
+        if not line.startswith(_END):
+            # A server cannot say so once it has begun.
+            raise Unavailable(f"{inbox.where} ended the dump too early: see its log, and try again")
     if arguments.output is not None:
         note(f"written  {arguments.output}  {size(os.path.getsize(arguments.output))}")
     return 0
@@ -140,15 +146,16 @@ def _unusable(name: str, error: Exception) -> CommandError:
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int | None, unit: str) -> Iterator[Advance]:
+def progress(what: str, total: int | None, unit: str, wanted: bool = True) -> Iterator[Advance]:
     """A bar on stderr, if that is a terminal and rich is installed.
 
     Args:
         what: is being done.
         total: how much there is to be done; None: nobody knows.
         unit: of it: ``"bytes"`` or another.
+        wanted: False: none, as where it would come between what is written to the same terminal.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
+    if not wanted or sys.stderr is None or not sys.stderr.isatty():
         yield _ignore
         return
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from pollin_actors import Application, Callback, Request
 from tests.cli.command import TIMEOUT, Running
-from tests.cli.inboxes import TOKEN, Cli, push
+from tests.cli.inboxes import TOKEN, Cli, push, remote_of
 
 
 class Target:
@@ -22,6 +23,8 @@ class Target:
         self.requests: list[tuple[list[tuple[str, str]], bytes]] = []
         self.statuses: list[int] = []
         """What is answered, one after the other; then 204."""
+        self.during: Callable[[], object] = lambda: None
+        """Called while a request is under way."""
         self.reached = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
@@ -33,6 +36,7 @@ class Target:
                 target.requests.append((self.headers.items(), body))
                 target.reached.set()
                 target.go_on.wait(TIMEOUT)
+                target.during()
                 self.send_response(target.statuses.pop(0) if target.statuses else 204)
                 self.send_header("Location", "http://127.0.0.1:1/elsewhere")
                 self.end_headers()
@@ -185,6 +189,34 @@ def test_what_is_wrong_is_said_before_anything_is_sent(cli: Cli, target: Target)
     ):
         assert said in cli.fails("forward", *arguments, code=code)
     assert target.requests == []
+
+
+def test_a_claim_that_is_lost_meanwhile(cli: Cli, target: Target) -> None:
+    """Somebody has moved the callback: it is left where it is."""
+    push(cli.app, "a")
+    target.during = lambda: cli.app.callbacks.update_phase("orders", key="a", phase="done").get()
+    assert cli("forward", "orders", target.url, "--drain", code=1).out.startswith("lost ")
+    assert phases(cli.app) == {"a": "done"}
+
+
+def test_a_server_that_goes_while_one_is_under_way(
+    app: Application,
+    target: Target,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody knows whether it counts: it will come again, and that is said."""
+    push(app, "a")
+    monkeypatch.setenv("POLLIN_TOKEN", TOKEN)
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(remote_of(app))
+        target.during = stack.close
+        ran = Cli(app, capsys, monkeypatch, ("--server", url))(
+            "forward", "orders", target.url, "--count", "1", code=1
+        )
+    assert ran.out.startswith("unknown ")
+    assert "a will come again" in ran.err
+    assert app.callbacks.stats("orders").get().claimed == 1
 
 
 @pytest.mark.parametrize(

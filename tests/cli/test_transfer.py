@@ -7,6 +7,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,9 @@ from pollin_actors import Application, Callback
 from pollin_actors.backends.sqlite.migrations import MIGRATIONS
 from pollin_actors.cli import main
 from pollin_actors.cli.transfer import progress
-from tests.cli.inboxes import Cli, kill, push
+from pollin_actors.web import admin
+from tests.cli.inboxes import TOKEN, Cli, kill, push
+from tests.web.served import served
 
 
 def ids(app: Application) -> list[str]:
@@ -50,6 +53,29 @@ class TestDump:
         assert sorted(os.listdir()) == sorted(before)
         said = cli.fails("dump", "--output", "no/such/folder", code=2)
         assert "file 'no/such/folder' cannot be used" in said
+
+    def test_one_that_ends_too_early(
+        self,
+        app: Application,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A server that fails in the middle can only stop: no file is left that looks whole."""
+
+        async def half(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/dump":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b'{"pollin":"dump"}\n'})
+            else:
+                await api(scope, receive, send)
+
+        api: Any = admin(app, token=TOKEN)
+        monkeypatch.setenv("POLLIN_TOKEN", TOKEN)
+        with served(half, "h11") as url:
+            cli = Cli(app, capsys, monkeypatch, ("--server", url))
+            said = cli.fails("dump", "--output", "out.ndjson", code=3)
+        assert "ended the dump too early" in said
+        assert not Path("out.ndjson").exists()
 
     def test_secrets_if_asked_for(self, cli: Cli) -> None:
         """By who can open the backend."""
