@@ -11,21 +11,6 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from pollin_actors.cli import (
-    again,
-    callbacks,
-    dead,
-    demo,
-    doctor,
-    endpoint,
-    forward,
-    past,
-    prune,
-    serve,
-    sign,
-    top,
-    transfer,
-)
 from pollin_actors.cli.errors import EXIT_CODES, CommandError, Exit, UserError, of_error
 from pollin_actors.cli.logs import log_to_stderr
 from pollin_actors.cli.output import note
@@ -84,6 +69,23 @@ def _drop_stdout() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    # Here, where an interrupt is an interrupt already.
+    from pollin_actors.cli import (
+        again,
+        callbacks,
+        dead,
+        demo,
+        doctor,
+        endpoint,
+        forward,
+        past,
+        prune,
+        serve,
+        sign,
+        top,
+        transfer,
+    )
+
     codes = "\n".join(f"  {code:<4} {text}" for code, text in EXIT_CODES.items())
     parser = _Parser(
         prog="pollin",

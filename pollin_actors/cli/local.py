@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pollin_actors import transfer
@@ -14,6 +15,7 @@ from pollin_actors.application import Application
 from pollin_actors.backends import open_backend
 from pollin_actors.backends.interface import Backend
 from pollin_actors.backends.sqlite import SqliteBackend
+from pollin_actors.cli.aside import Aside
 from pollin_actors.cli.errors import Unavailable, UserError, of_error, of_problem
 from pollin_actors.cli.inbox import Claimed, Inbox, Json
 from pollin_actors.cli.urls import without_credentials
@@ -32,6 +34,8 @@ from pollin_actors.web.admin_api.validation import accept
 __all__ = ["Local", "durable_backend", "open_local"]
 
 SWEPT_AT_ONCE = 1_000
+LINES = 500
+"""Lines of a dump that are read at once."""
 
 
 def durable_backend(url: str, *, create: bool) -> Backend:
@@ -98,7 +102,7 @@ class Local(Inbox):
         self.app = app
         self.where = where
         self._timeout = timeout
-        self._runner = asyncio.Runner()
+        self._aside = Aside()
 
     @property
     def has_handlers(self) -> bool:
@@ -107,8 +111,10 @@ class Local(Inbox):
 
     def close(self) -> None:
         """Stop the application."""
-        self._runner.close()
-        self.app.stop()
+        try:
+            self._aside.close()
+        finally:
+            self.app.stop()
 
     def _ask(self, operation: Operation, endpoint_id: str, query: Json, body: Json) -> Any:
         with self._refusals():
@@ -116,7 +122,8 @@ class Local(Inbox):
             defaults = {n: it["default"] for n, it in operation.query.items() if "default" in it}
             read = {n: accept(operation.query[n], it, f"query.{n}") for n, it in query.items()}
             taken = {} if operation.body is None else accept(operation.body, body, "body")
-            reply = self._wait(self._run(operation, endpoint_id, {**defaults, **read}, taken))
+            given = {**defaults, **read}
+            reply = self._aside.await_(lambda: self._run(operation, endpoint_id, given, taken))
         content = reply.content if isinstance(reply, Reply) else reply
         if content is None:
             return None
@@ -142,14 +149,6 @@ class Local(Inbox):
         assert not isinstance(reply, Lines)
         return reply
 
-    def _wait(self, reply: Awaitable[Any]) -> Any:
-        """Wait on an event loop: an interrupt then cancels what is waited for."""
-
-        async def wait() -> Any:
-            return await reply
-
-        return self._runner.run(wait())
-
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:
         """Errors of the library as a server would answer them; others are bugs, and stay."""
@@ -164,11 +163,20 @@ class Local(Inbox):
     def claim(
         self, endpoint_id: str, phase: str | None, lease: float, wait: float, by: str
     ) -> Claimed | None:
-        with self._refusals():
-            reply: ReplyFuture[list[Claim]] = self.app.callbacks.claim(
+        calls = self.app.callbacks
+
+        def ask() -> ReplyFuture[list[Claim]]:
+            return calls.claim(
                 endpoint_id, phase=phase, lease=lease, wait=wait, by=by, timeout=self._timeout
             )
-            claims = self._wait(reply)
+
+        def give_back(late: list[Claim]) -> None:
+            for claim in late:
+                with contextlib.suppress(PollinError, OtpError):
+                    calls.release(claim, timeout=self._timeout).get()
+
+        with self._refusals():
+            claims = self._aside.await_(ask, give_back)
         return _claimed(claims[0]) if claims else None
 
     def dump(self, endpoint_ids: Sequence[str], secrets: bool) -> Iterator[bytes]:
@@ -177,27 +185,34 @@ class Local(Inbox):
         while True:
             # Not around the yield: what happens to a line is not the inbox's doing.
             with self._refusals():
-                line = next(lines, None)
-            if line is None:
+                some = self._aside.run(lambda: list(itertools.islice(lines, LINES)))
+            if not some:
                 return
-            yield line
+            yield from some
 
     def load(self, lines: Iterable[bytes]) -> Json:
         with self._refusals():
-            return transfer.load(self.app, lines, timeout=self._timeout)._asdict()
+            loaded = self._aside.feed(
+                lines, lambda taken: transfer.load(self.app, taken, timeout=self._timeout)
+            )
+        return loaded._asdict()
 
     def sweep(self) -> int:
         swept, found = 0, SWEPT_AT_ONCE
         while found == SWEPT_AT_ONCE:
             with self._refusals():
-                reply = self.app.backend.execute(Sweep(SWEPT_AT_ONCE))
-                found = int(reply.get() if isinstance(reply, ReplyFuture) else reply)
+                found = self._aside.run(self._sweep)
             swept += found
         return swept
 
+    def _sweep(self) -> int:
+        reply = self.app.backend.execute(Sweep(SWEPT_AT_ONCE))
+        return int(reply.get() if isinstance(reply, ReplyFuture) else reply)
+
     def scheme_and_secrets(self, endpoint_id: str) -> tuple[Scheme, tuple[Secret, ...]]:
         with self._refusals():
-            endpoint = self.app.endpoints.find(endpoint_id, timeout=self._timeout).get()
+            find = self.app.endpoints.find
+            endpoint = self._aside.await_(lambda: find(endpoint_id, timeout=self._timeout))
             if endpoint is None:
                 raise EndpointNotFound(endpoint_id)
         return endpoint.intake.scheme, endpoint.secrets_at(time.time_ns())

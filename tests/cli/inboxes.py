@@ -23,7 +23,7 @@ __all__ = ["TOKEN", "Cli", "Ran", "kill", "orders", "push", "remote_of", "sqlite
 TOKEN = "a-token-of-the-tests-only"
 
 # What differs from run to run: generated secrets and ids, positions in time.
-_SECRET = re.compile(r"\b[A-Za-z0-9_-]{43}\b")
+_SECRET = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 _FINGERPRINT = re.compile(r"fingerprint\"?:? \"?[0-9a-f]{8}")
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")

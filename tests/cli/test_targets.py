@@ -230,7 +230,7 @@ class Anything:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     def __enter__(self) -> str:
         self._thread.start()
@@ -243,33 +243,37 @@ class Anything:
         self._thread.join(60)
 
 
-@pytest.mark.parametrize("arguments", [["count", "orders"], ["forward", "orders", "http://h/"]])
-def test_without_httpx_it_says_what_to_install(arguments: list[str]) -> None:
-    """A backend works without, but for `forward`, which sends."""
+def without(missing: tuple[str, ...], *commands: list[str]) -> tuple[int, str, str]:
+    """Run commands in one process that lacks packages: the last code, and what was written."""
     program = (
-        "import sys; sys.modules['httpx'] = None; sys.modules['rich'] = None; "
-        "from pollin_actors.cli import main; sys.exit(main())"
+        f"import sys; sys.modules.update(dict.fromkeys({missing!r}))\n"
+        "from pollin_actors.cli import main\n"
+        f"codes = [main(arguments) for arguments in {commands!r}]\n"
+        "sys.exit(max(codes))"
     )
-    target = ["--server", "http://127.0.0.1:1/admin", "--token", TOKEN]
-    code, output, errors = pollin(*arguments, *target, program=["-c", program])
+    return pollin(program=["-c", program])
+
+
+def test_without_httpx_it_says_what_to_install(app: Application, tmp_path: Path) -> None:
+    """For a server, and for `forward`, which sends."""
+    code, output, errors = without(
+        ("httpx",),
+        ["count", "orders", "--server", "http://127.0.0.1:1/admin", "--token", TOKEN],
+        ["forward", "orders", "http://h/", "--backend", sqlite_url(tmp_path)],
+    )
     assert (code, output) == (2, "")
-    assert 'pip install "pollin-actors[cli]"' in errors
-    assert errors.count("\n") == 1
+    assert errors.count("\n") == errors.count('pip install "pollin-actors[cli]"') == 2
 
 
 def test_a_backend_needs_no_extra(app: Application, tmp_path: Path) -> None:
     """Neither httpx nor rich, nor what the server needs."""
     push(app, "a")
-    missing = "httpx", "rich", "starlette", "uvicorn", "anyio"
-    program = (
-        f"import sys; sys.modules.update(dict.fromkeys({missing!r}))\n"
-        "from pollin_actors.cli import main; sys.exit(main())"
-    )
     target = ["--backend", sqlite_url(tmp_path)]
-    for arguments in (["list", "orders"], ["top", "--once"], ["dump"], ["tail"], ["doctor"]):
-        code, output, errors = pollin(*arguments, *target, program=["-c", program])
-        assert (code, errors) == (0, ""), arguments
-        assert output
+    commands = (["list", "orders"], ["top", "--once"], ["dump"], ["tail"], ["doctor"])
+    missing = "httpx", "rich", "starlette", "uvicorn", "anyio", "cryptography"
+    code, output, errors = without(missing, *[[*command, *target] for command in commands])
+    assert (code, errors) == (0, "")
+    assert output.count("orders") >= 4
 
 
 def test_the_help_lists_the_exit_codes(capsys: Capture) -> None:
@@ -278,8 +282,7 @@ def test_the_help_lists_the_exit_codes(capsys: Capture) -> None:
     shown = " ".join(capsys.readouterr().out.split())
     for code, text in EXIT_CODES.items():
         assert f"{code.value} {text}" in shown
-    for arguments in [*READING, *MAKING, ["demo"], ["serve"], ["verify"], ["doctor"]]:
-        words = arguments[:2] if arguments[0] in ("endpoint", "dead") else arguments[:1]
+    for words in (["push"], ["endpoint", "create"], ["dead", "retry"], ["demo"], ["verify"]):
         assert main([*words, "--help"]) == 0
         assert "usage: pollin" in capsys.readouterr().out
 
