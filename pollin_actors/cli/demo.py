@@ -28,6 +28,7 @@ from pollin_actors.cli.local import Local
 from pollin_actors.cli.logs import log_to_stderr
 from pollin_actors.cli.options import Commands, add_command, output_of, seconds, whole
 from pollin_actors.cli.output import Output, note
+from pollin_actors.cli.past import end_of
 from pollin_actors.cli.screen import one_line
 from pollin_actors.cli.top import look, rendered, tables
 from pollin_actors.cli.urls import without_credentials
@@ -35,14 +36,12 @@ from pollin_actors.errors import NotRunning, PollinError
 from pollin_actors.otp import Event
 from pollin_actors.otp.events import Crashed, Restarting
 from pollin_actors.records import Record
-from pollin_actors.subscription import Subscription
 from pollin_actors.web import asgi
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 __all__ = ["add_parser"]
-
 
 OUTAGE_EVERY_S, OUTAGE_S = 8.0, 3.0
 REFRESH_S = 0.25
@@ -86,7 +85,7 @@ def demo(arguments: argparse.Namespace) -> int:
         with (
             Local(shop.app.start(), without_credentials(arguments.backend), 5.0) as inbox,
             _served(shop.app, arguments.port, output) as receiver,
-            _watched(shop.app, show),
+            _watched(inbox, show),
         ):
             senders = Senders(shop.app, receiver, arguments.rate, seed, show.answered)
             senders.start()
@@ -159,7 +158,7 @@ def _served(app: Application, port: int, output: Output) -> Iterator[Any]:
             output.line(f"receiver  {url}")
             output.line("look at it from another terminal:")
             output.line(f"  export POLLIN_SERVER={url}{serve.ADMIN} POLLIN_TOKEN={shown}")
-            output.line("  pollin top; pollin tail -f; pollin dead list orders")
+            output.line("  pollin top; pollin tail -f; pollin dead list demo-orders")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         try:
@@ -170,9 +169,10 @@ def _served(app: Application, port: int, output: Output) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _watched(app: Application, show: _Show) -> Iterator[None]:
+def _watched(inbox: Local, show: _Show) -> Iterator[None]:
     """Have what happens to callbacks shown, from now on."""
-    subscription = app.callbacks.subscribe(*ENDPOINTS)
+    after = {id: end_of(inbox, id) for id in ENDPOINTS}
+    subscription = inbox.app.callbacks.subscribe(*ENDPOINTS, after=after)
 
     def follow() -> None:
         # The application may stop first.
@@ -185,12 +185,8 @@ def _watched(app: Application, show: _Show) -> Iterator[None]:
     try:
         yield
     finally:
-        _end(subscription, thread)
-
-
-def _end(subscription: Subscription, thread: threading.Thread) -> None:
-    subscription.close()
-    thread.join(10)
+        subscription.close()
+        thread.join(10)
 
 
 class _Show:
@@ -208,7 +204,6 @@ class _Show:
         self._live: Any = None
         self._inbox: Inbox | None = None
         self._before: Json | None = None
-        self._looked = 0.0
 
     # -- what happens ------------------------------------------------------------------------------
 
@@ -297,10 +292,10 @@ class _Show:
 def _line(event: Json) -> str:
     if event["event"] != "record":
         where = event.get("endpoint_id", "")
-        return f"{event['event']:<12} {where:<9} {event['text']}"
+        return f"{event['event']:<12} {where:<13} {event['text']}"
     phase = event["to_phase"] or ""
     told = f"  {event['reason']}" if event["reason"] else ""
     attempt = f"  attempt {event['attempt']}" if event["attempt"] else ""
     key = event["callback_id"]
     shown = key if len(key) <= 40 else key[:39] + "…"
-    return f"{event['kind']:<12} {event['endpoint_id']:<9} {shown:<40} {phase}{attempt}{told}"
+    return f"{event['kind']:<12} {event['endpoint_id']:<13} {shown:<40} {phase}{attempt}{told}"

@@ -23,7 +23,13 @@ BACKOFF = Backoff(first=0.3, most=2.0, jitter=0.5)
 WORK = 0.15
 CRASH_EVERY_S = 4.0
 
-ENDPOINTS = ("orders", "builds", "payments", "visits")
+# Nobody else's, also where it is run on a backend that others use.
+ORDERS, BUILDS, PAYMENTS, VISITS = ENDPOINTS = (
+    "demo-orders",
+    "demo-builds",
+    "demo-payments",
+    "demo-visits",
+)
 
 
 class Visit(NamedTuple):
@@ -73,7 +79,7 @@ class Shop:
         add(
             self._ship,
             name="ship",
-            endpoint_id="orders",
+            endpoint_id=ORDERS,
             phase="received",
             then="shipped",
             concurrency=4,
@@ -82,7 +88,7 @@ class Shop:
         add(
             self._invoice,
             name="invoice",
-            endpoint_id="orders",
+            endpoint_id=ORDERS,
             phase="invoice",
             then="shipped",
             **more,
@@ -90,16 +96,14 @@ class Shop:
         add(
             self._build,
             name="build",
-            endpoint_id="builds",
+            endpoint_id=BUILDS,
             phase="received",
             then="built",
             timeout=0.5,
             **more,
         )
-        add(
-            self._book, name="book", endpoint_id="payments", phase="received", then="booked", **more
-        )
-        add(self._look, name="look", endpoint_id="visits", phase="received")
+        add(self._book, name="book", endpoint_id=PAYMENTS, phase="received", then="booked", **more)
+        add(self._look, name="look", endpoint_id=VISITS, phase="received")
 
     def _work(self) -> None:
         self._pause.wait(self._chance.uniform(0, WORK))
@@ -114,7 +118,7 @@ class Shop:
             raise ConnectionError("the warehouse does not answer")
         # A sub event, once however often this is tried.
         invoice = Callback.new(order.request, id=f"invoice-{order.id}"[:500], phase="invoice")
-        self.app.callbacks.push("orders", invoice, parent=order.id).get()
+        self.app.callbacks.push(ORDERS, invoice, parent=order.id).get()
 
     def _invoice(self, invoice: Callback) -> None:
         self._work()
@@ -144,11 +148,11 @@ class Shop:
 def _endpoints() -> list[Endpoint]:
     return [
         Endpoint.new(
-            ["received", "invoice", "shipped", "failed"], id="orders", intake=Intake("standard")
+            ["received", "invoice", "shipped", "failed"], id=ORDERS, intake=Intake("standard")
         ),
-        Endpoint.new(["received", "built", "failed"], id="builds", intake=Intake("github")),
-        Endpoint.new(["received", "booked", "failed"], id="payments", intake=Intake("stripe")),
-        Endpoint.new(["received"], id="visits"),
+        Endpoint.new(["received", "built", "failed"], id=BUILDS, intake=Intake("github")),
+        Endpoint.new(["received", "booked", "failed"], id=PAYMENTS, intake=Intake("stripe")),
+        Endpoint.new(["received"], id=VISITS),
     ]
 
 

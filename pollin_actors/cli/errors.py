@@ -102,7 +102,8 @@ def of_problem(problem: dict[str, Any], where: str) -> CommandError:
     if name == "not-found":
         return UserError(f"{where} is no admin API: give the URL that it is mounted at")
     if name == "handler-not-found":
-        known = ", ".join(map(repr, problem.get("known", ()))) or "none"
+        names = problem.get("known")
+        known = ", ".join(map(repr, names)) if isinstance(names, list) and names else "none"
         return NotThere(f"there is no such handler: expected one of {known}")
     if name in ("full", "unknown-phase") or status in (403, 404, 409):
         return NotThere(detail)
@@ -112,7 +113,8 @@ def of_problem(problem: dict[str, Any], where: str) -> CommandError:
 
 
 # What the library calls by its own names; what is given without an option has none.
-_FIELD = re.compile(r"^(?:body|query|Endpoint|Intake|Callback|Settings)\.([a-z_.]+)")
+_FIELD = re.compile(r"^(?:body|query|Endpoint|Intake|Callback)\.([a-z_.]+)")
+_SETTING = re.compile(r"^Settings\.([a-z_]+)")
 _OPTIONS = {
     "key": "KEY",
     "endpoint_id": "ENDPOINT",
@@ -129,7 +131,8 @@ _OPTIONS = {
 
 def in_options(text: str) -> str:
     """An error of the library in the words of the command."""
-    return _FIELD.sub(lambda found: _option(found[1]), text, count=1)
+    text = _SETTING.sub(lambda found: f"POLLIN_{found[1].upper()}", text)
+    return _FIELD.sub(lambda found: _option(found[1]), text)
 
 
 def _option(field: str) -> str:

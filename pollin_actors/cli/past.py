@@ -17,7 +17,7 @@ from pollin_actors.cli.screen import one_line
 from pollin_actors.cli.shown import record_row, show_records
 from pollin_actors.records import Kind
 
-__all__ = ["Follower", "add_parsers"]
+__all__ = ["add_parsers", "end_of"]
 
 _LARGEST = (1 << 63) - 1
 
@@ -90,19 +90,13 @@ def tail(arguments: argparse.Namespace) -> int:
         for record in follower.last(arguments.n):
             _show(output, record, several)
         if arguments.follow:
-            # Nobody sets it: an interrupt ends the wait.
             follow(follower, arguments.interval, lambda it: _show(output, it, several))
     return 0
 
 
-def follow(
-    follower: Follower,
-    interval: float,
-    show: Callable[[Json], None],
-    stop: threading.Event | None = None,
-) -> None:
-    """Show what happens, until it is stopped. While a server is away it is waited for."""
-    stop = threading.Event() if stop is None else stop
+def follow(follower: Follower, interval: float, show: Callable[[Json], None]) -> None:
+    """Show what happens. While a server is away it is waited for."""
+    stop = threading.Event()  # nobody sets it: an interrupt ends the wait
     away = False
     while not stop.wait(interval):
         try:

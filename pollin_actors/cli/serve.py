@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import shlex
@@ -40,7 +41,7 @@ PRINTER = "pollin.printer"
 ADMIN = "/admin"
 GRACE_S = 5
 FLUSH_S = 2.0
-BODY = b'{"hello": "world"}'
+BODY, FORM = b'{"hello": "world"}', b"hello=world"
 
 # What the errors of the library call by its names in Python.
 OPTIONS = {
@@ -132,6 +133,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="leave callbacks in the queue instead of popping them"
     )
+    parser.add_argument("--json", action="store_true", help="show it as lines of JSON")
     parser.set_defaults(run=run)
 
 
@@ -149,7 +151,9 @@ def run(arguments: argparse.Namespace) -> int:
             url,
             children=[
                 ChildSpec(
-                    id=PRINTER, name=PRINTER, start=lambda: Printer(app, screen, arguments.keep)
+                    id=PRINTER,
+                    name=PRINTER,
+                    start=lambda: Printer(app, screen, arguments.keep, arguments.json),
                 )
             ],
         )
@@ -164,7 +168,7 @@ def run(arguments: argparse.Namespace) -> int:
                 app.start()
                 signed = hasattr(arguments, "intake")
                 endpoints = [_ensure(app, endpoint, secret, signed) for endpoint in endpoints]
-                _show_banner(screen, sock, arguments.host, url, endpoints, bool(token))
+                _show_banner(screen, sock, arguments, url, endpoints, bool(token))
                 for endpoint in endpoints:
                     app.tell(PRINTER, Drain(endpoint.id, time.time_ns()))
                 server.run(sockets=[sock])
@@ -177,7 +181,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"{option}: expected {error.expected}, got {error.got}{hint}") from None
     except (PollinError, OtpError) as error:
         raise of_error(error) from None
-    screen.line("stopped")
+    screen.line(json.dumps({"event": "stopped"}) if arguments.json else "stopped")
     return 0
 
 
@@ -389,22 +393,33 @@ def _configure_log() -> None:
 def _show_banner(
     screen: Screen,
     sock: socket.socket,
-    host: str,
+    arguments: argparse.Namespace,
     backend: str,
     endpoints: list[Endpoint],
     has_admin: bool,
 ) -> None:
-    host = host.removeprefix("[").removesuffix("]")
+    host = arguments.host.removeprefix("[").removesuffix("]")
     port = sock.getsockname()[1]
-    screen.line(f"listening  {_url(host, port)}")
-    screen.line(f"backend    {_without_credentials(backend)}")
+    shown = _without_credentials(backend)
     # An address that means "all of them" can be listened on, not sent to.
     target = _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
-    if has_admin:
-        screen.line(f"admin      {target}{ADMIN}")
-    for endpoint in endpoints:
-        url = f"{target}/{quote(endpoint.id, safe='')}"
-        screen.line(_curl(url, endpoint))
+    admin_url = f"{target}{ADMIN}" if has_admin else None
+    urls = [f"{target}/{quote(endpoint.id, safe='')}" for endpoint in endpoints]
+    curls = [_curl(url, endpoint) for url, endpoint in zip(urls, endpoints, strict=True)]
+    if arguments.json:
+        fields = {"listening": _url(host, port), "backend": shown, "admin": admin_url}
+        found = [
+            {"id": endpoint.id, "url": url, "curl": curl}
+            for endpoint, url, curl in zip(endpoints, urls, curls, strict=True)
+        ]
+        screen.line(json.dumps({"event": "listening", **fields, "endpoints": found}))
+        return
+    screen.line(f"listening  {_url(host, port)}")
+    screen.line(f"backend    {shown}")
+    if admin_url is not None:
+        screen.line(f"admin      {admin_url}")
+    for curl in curls:
+        screen.line(curl)
 
 
 def _curl(url: str, endpoint: Endpoint) -> str:
@@ -412,8 +427,12 @@ def _curl(url: str, endpoint: Endpoint) -> str:
     has to know it."""
     scheme = endpoint.intake.scheme
     if scheme != SharedSecret():
-        headers = scheme.sign(BODY, endpoint.secret, time.time())
-        return curl_line(url, [("Content-Type", "application/json"), *headers], BODY)
+        for body, kind in ((BODY, "application/json"), (FORM, "application/x-www-form-urlencoded")):
+            # Twilio signs forms only, and for others' public keys there is no secret to sign with.
+            with contextlib.suppress(InvalidValue, MissingExtra):
+                headers = scheme.sign(body, endpoint.secret, time.time())
+                return curl_line(url, [("Content-Type", kind), *headers], body)
+        return f"# {url}: signed as {scheme.text()}, which only the sender can"
     bearer = f"Authorization: Bearer {endpoint.secret.reveal()}"
     return (
         f"curl -X POST {shlex.quote(url)} -H {shlex.quote(bearer)} "

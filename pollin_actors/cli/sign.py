@@ -21,6 +21,8 @@ from pollin_actors.signatures import Delivery, Refused, Scheme, Verified, parse_
 
 __all__ = ["add_parsers", "hints", "read_raw"]
 
+# Of senders only, who sign with it; no endpoint may have one.
+_SIGNING_KEY = "whsk_"
 # What may be seconds since the epoch.
 _TIMES = re.compile(rb"(?<!\d)1\d{9}(?!\d)")
 
@@ -79,7 +81,7 @@ def sign(arguments: argparse.Namespace) -> int:
     scheme, secrets = _scheme(arguments)
     body = read_body(arguments)
     at = _at(arguments.at)
-    if secrets:
+    if secrets and not secrets[0].reveal().startswith(_SIGNING_KEY):
         scheme.check_secret(secrets[0])
     headers = read_headers(arguments.header)
     if not any(name.lower() == "content-type" for name, _ in headers):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
 
 import httpx
@@ -10,7 +12,7 @@ import pytest
 from pollin_actors import Application, Endpoint, Intake
 from pollin_actors.cli import main, serve
 from pollin_actors.cli.errors import UserError
-from tests.cli.command import TIMEOUT, Serve, pollin
+from tests.cli.command import TIMEOUT, Running, Serve, pollin
 from tests.cli.inboxes import TOKEN
 from tests.cli.test_serve import post, run_in_shell
 
@@ -81,12 +83,52 @@ def test_the_backend_of_the_environment() -> None:
         assert server.banner[1] == "backend    memory://"
 
 
+def test_lines_of_json() -> None:
+    """The same for programs."""
+    command = ("serve", "--port", "0", "--backend", "memory://", "--json")
+    with Running(*command, "--secret", "sesame") as running:
+        listening = json.loads(running.line())
+        (endpoint,) = listening["endpoints"]
+        assert (listening["backend"], listening["admin"]) == ("memory://", None)
+        assert endpoint["url"] == f"{listening['listening']}/webhooks"
+        answer = httpx.post(
+            endpoint["url"],
+            content=b"\x1b[2J",
+            headers={"x-pollin-secret": "sesame"},
+            timeout=TIMEOUT,
+            trust_env=False,
+        )
+        key = answer.json()["id"]
+        told = [json.loads(running.line()) for _ in range(3)]
+        assert [it["event"] for it in told] == ["queued", "popped", "processed"]
+        assert {it["callback_id"] for it in told} == {key}
+        assert told[0]["summary"] == "4 bytes  \\x1b[2J"
+        assert running.stop() == (0, '{"event": "stopped"}\n', "")
+
+
 @curl
 @pytest.mark.parametrize("scheme", ["github", "standard", "stripe", "secret?header=X-Mine"])
 def test_the_curl_line_is_signed_as_the_endpoint_wants(scheme: str) -> None:
     with Serve("--intake", scheme) as server:
         assert '"outcome": "queued"' in run_in_shell(server.curls[0])
         assert server.line().endswith('18 bytes  {"hello": "world"}')
+
+
+@curl
+def test_twilio_is_sent_a_form() -> None:
+    """It signs no JSON."""
+    scheme = "twilio?url=https%3A%2F%2Fx.example%2Fsms"
+    with Serve("--intake", scheme) as server:
+        assert '"outcome": "queued"' in run_in_shell(server.curls[0])
+        assert server.line().endswith("11 bytes  hello=world")
+
+
+def test_what_only_the_sender_can_sign() -> None:
+    """With a key of its own: a remark is where the line would be."""
+    public = "whpk_" + base64.b64encode(bytes(32)).decode()
+    scheme = f"standard?public_keys={public.replace('=', '%3D')}"
+    with Serve("--intake", scheme, "--secret", "no-secret-of-theirs") as server:
+        assert server.curls[0].startswith(f"# {server.url}/webhooks: signed as standard?")
 
 
 @pytest.mark.parametrize(

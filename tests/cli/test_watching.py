@@ -124,10 +124,10 @@ class TestDemo:
                 trust_env=False,
             )
             assert [it["id"] for it in answer.json()["endpoints"]] == [
-                "orders",
-                "builds",
-                "payments",
-                "visits",
+                "demo-orders",
+                "demo-builds",
+                "demo-payments",
+                "demo-visits",
             ]
             code, output, errors = running.stop()
             assert (code, errors) == (0, "")
