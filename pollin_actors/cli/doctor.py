@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import shutil
 import sqlite3
 import sys
@@ -12,8 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import fields
 from email.utils import parsedate_to_datetime
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,11 +32,10 @@ from pollin_actors.settings import Settings
 
 __all__ = ["add_parser"]
 
-EXTRAS = {
-    "server": ("starlette", "uvicorn", "httptools"),
-    "signatures": ("cryptography",),
-    "cli": ("httpx", "rich"),
-}
+PACKAGE = "pollin-actors"
+# For who works on the package itself.
+NOT_FOR_USERS = {"test", "lint"}
+_REQUIRED = re.compile(r"([A-Za-z0-9._-]+)[^;]*;(.*)extra\s*==\s*['\"]([^'\"]+)['\"]")
 OWN = {"POLLIN_SERVER", "POLLIN_TOKEN", "POLLIN_SECRET", "POLLIN_ADMIN_TOKEN"}
 LITTLE_SPACE = 200_000_000
 SKEW_S = 5.0
@@ -89,11 +88,10 @@ def _python() -> Iterator[Finding]:
     if platform.python_implementation() != "CPython":
         found = platform.python_implementation()
         yield Finding("note", "python", f"{found}: the package is tested on CPython only")
-    for package in ("pollin-actors", "pykka", "structlog"):
-        try:
-            yield Finding("ok", package, version(package))
-        except PackageNotFoundError:
-            yield Finding("note", package, "not installed as a package: no version is known")
+    for package in (PACKAGE, "pykka", "structlog"):
+        number = _version(package)
+        state, unknown = ("note", "ok")[number is not None], "not installed: no version is known"
+        yield Finding(state, package, number or unknown)
     # The oldest that the backend takes.
     good = sqlite3.sqlite_version_info >= (3, 25)
     text = sqlite3.sqlite_version if good else f"{sqlite3.sqlite_version}: 3.25 is needed"
@@ -101,13 +99,37 @@ def _python() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    for extra, packages in EXTRAS.items():
-        missing = [package for package in packages if find_spec(package) is None]
+    for extra, packages in _required().items():
+        found = {package: _version(package) for package in packages}
+        missing = [package for package, number in found.items() if number is None]
         if missing:
-            how = f'pip install "pollin-actors[{extra}]"'
+            how = f'pip install "{PACKAGE}[{extra}]"'
             yield Finding("note", f"[{extra}]", f"{', '.join(missing)} not installed: {how}")
         else:
-            yield Finding("ok", f"[{extra}]", ", ".join(f"{it} {version(it)}" for it in packages))
+            shown = ", ".join(f"{package} {number}" for package, number in found.items())
+            yield Finding("ok", f"[{extra}]", shown)
+
+
+def _required() -> dict[str, list[str]]:
+    """The packages of each extra, as the package itself says."""
+    found: dict[str, list[str]] = {}
+    try:
+        lines = requires(PACKAGE) or []
+    except PackageNotFoundError:
+        lines = []
+    for line in lines:
+        match = _REQUIRED.match(line)
+        # What only some platforms have is not asked for.
+        if match and match[3] not in NOT_FOR_USERS and "platform" not in match[2]:
+            found.setdefault(match[3], []).append(match[1])
+    return found
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _settings() -> Iterator[Finding]:

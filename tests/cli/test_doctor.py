@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,8 +32,9 @@ def run(capsys: Capture, *arguments: str, code: int = 0) -> dict[str, list[tuple
 def test_all_is_well(cli: Cli) -> None:
     """On a backend and on a server; in text, too."""
     checks: list[Any] = cli.json("doctor")["checks"]
-    assert {it["state"] for it in checks} == {"ok"}
-    names = {it["what"] for it in checks}
+    names = {it["what"] for it in checks if it["state"] == "ok"}
+    # Whoever tests need not have every extra.
+    assert {it["state"] for it in checks if not it["what"].startswith("[")} == {"ok"}
     assert {"python", "pollin-actors", "pykka", "sqlite", "[server]", "[cli]", "clock"} <= names
     assert ("server" if cli.remote else "backend") in names
     assert cli("doctor").out.splitlines()[0].startswith("ok     python")
@@ -104,7 +106,13 @@ def test_settings(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_extras_that_are_missing(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """What to install is said; it is no fault."""
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "rich" else object())
+
+    def without_rich(package: str) -> str:
+        if package == "rich":
+            raise PackageNotFoundError
+        return version(package)
+
+    monkeypatch.setattr(doctor, "version", without_rich)
     ((state, text),) = run(capsys)["[cli]"]
     assert state == "note"
     assert text == 'rich not installed: pip install "pollin-actors[cli]"'
