@@ -8,7 +8,6 @@ import contextlib
 import json
 import logging
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -17,21 +16,18 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Protocol, cast
-from urllib.parse import quote
 
 import structlog
 
 from pollin_actors.application import Application
+from pollin_actors.cli.banner import show_banner, url_of
 from pollin_actors.cli.errors import UserError, of_error
 from pollin_actors.cli.options import DEFAULT_BACKEND
 from pollin_actors.cli.printer import Arrived, Drain, Flush, Printer
 from pollin_actors.cli.screen import Screen
-from pollin_actors.cli.signing import curl_line
-from pollin_actors.cli.urls import without_credentials
 from pollin_actors.errors import InvalidValue, MissingExtra, PollinError
 from pollin_actors.otp import ChildSpec, OtpError
 from pollin_actors.resources import Endpoint, Intake, PushResult
-from pollin_actors.signatures import SharedSecret
 from pollin_actors.web import admin, asgi
 from pollin_actors.web.answers import UNAVAILABLE
 
@@ -41,7 +37,6 @@ PRINTER = "pollin.printer"
 ADMIN = "/admin"
 GRACE_S = 5
 FLUSH_S = 2.0
-BODY, FORM = b'{"hello": "world"}', b"hello=world"
 
 # What the errors of the library call by its names in Python.
 OPTIONS = {
@@ -168,7 +163,7 @@ def run(arguments: argparse.Namespace) -> int:
                 app.start()
                 signed = hasattr(arguments, "intake")
                 endpoints = [_ensure(app, endpoint, secret, signed) for endpoint in endpoints]
-                _show_banner(screen, sock, arguments, url, endpoints, bool(token))
+                show_banner(screen, sock, arguments, url, endpoints, ADMIN if token else None)
                 for endpoint in endpoints:
                     app.tell(PRINTER, Drain(endpoint.id, time.time_ns()))
                 server.run(sockets=[sock])
@@ -338,7 +333,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         raise UserError(
-            f"cannot listen on {_url(name, port)} ({_reason(error)}): "
+            f"cannot listen on {url_of(name, port)} ({_reason(error)}): "
             "choose another --port (0 takes any that is free) or --host"
         ) from None
     return sock
@@ -385,65 +380,3 @@ def _configure_log() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-# -- what is shown ---------------------------------------------------------------------------------
-
-
-def _show_banner(
-    screen: Screen,
-    sock: socket.socket,
-    arguments: argparse.Namespace,
-    backend: str,
-    endpoints: list[Endpoint],
-    has_admin: bool,
-) -> None:
-    host = arguments.host.removeprefix("[").removesuffix("]")
-    port = sock.getsockname()[1]
-    shown = _without_credentials(backend)
-    # An address that means "all of them" can be listened on, not sent to.
-    target = _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
-    admin_url = f"{target}{ADMIN}" if has_admin else None
-    urls = [f"{target}/{quote(endpoint.id, safe='')}" for endpoint in endpoints]
-    curls = [_curl(url, endpoint) for url, endpoint in zip(urls, endpoints, strict=True)]
-    if arguments.json:
-        fields = {"listening": _url(host, port), "backend": shown, "admin": admin_url}
-        found = [
-            {"id": endpoint.id, "url": url, "curl": curl}
-            for endpoint, url, curl in zip(endpoints, urls, curls, strict=True)
-        ]
-        screen.line(json.dumps({"event": "listening", **fields, "endpoints": found}))
-        return
-    screen.line(f"listening  {_url(host, port)}")
-    screen.line(f"backend    {shown}")
-    if admin_url is not None:
-        screen.line(f"admin      {admin_url}")
-    for curl in curls:
-        screen.line(curl)
-
-
-def _curl(url: str, endpoint: Endpoint) -> str:
-    """What to paste into a shell. The one place where a secret is shown: who started the command
-    has to know it."""
-    scheme = endpoint.intake.scheme
-    if scheme != SharedSecret():
-        for body, kind in ((BODY, "application/json"), (FORM, "application/x-www-form-urlencoded")):
-            # Twilio signs forms only, and for others' public keys there is no secret to sign with.
-            with contextlib.suppress(InvalidValue, MissingExtra):
-                headers = scheme.sign(body, endpoint.secret, time.time())
-                return curl_line(url, [("Content-Type", kind), *headers], body)
-        return f"# {url}: signed as {scheme.text()}, which only the sender can"
-    bearer = f"Authorization: Bearer {endpoint.secret.reveal()}"
-    return (
-        f"curl -X POST {shlex.quote(url)} -H {shlex.quote(bearer)} "
-        f"-H 'Content-Type: application/json' -d '{BODY.decode()}'"
-    )
-
-
-def _url(host: str, port: int) -> str:
-    """The URL of an address; IPv6 in brackets, its zone escaped."""
-    shown = f"[{host.replace('%', '%25')}]" if ":" in host else host
-    return f"http://{shown}:{port}"
-
-
-_without_credentials = without_credentials

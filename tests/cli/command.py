@@ -57,6 +57,7 @@ class Running:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pollin_actors.cli", *arguments],
             env=environment(PYTHONIOENCODING="utf-8", **variables),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

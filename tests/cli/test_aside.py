@@ -28,6 +28,8 @@ def interrupt() -> None:
 
 class TestAwait:
     def test_it_answers_and_raises(self, aside: Aside) -> None:
+        """What was awaited is the answer; its error is raised here."""
+
         async def answer() -> str:
             return "answer"
 
@@ -100,6 +102,7 @@ class TestAwait:
 
 class TestFeed:
     def test_all_items_come_in_order(self, aside: Aside) -> None:
+        """More than one piece of them, and none."""
         assert aside.feed(range(1_000), list) == list(range(1_000))
         assert aside.feed((), list) == []
 
@@ -118,6 +121,7 @@ class TestFeed:
             aside.feed(endless(), fail)
 
     def test_items_that_fail_end_the_work(self, aside: Aside) -> None:
+        """The work is told to give up, and what is raised is the error of the reading."""
         ends: list[BaseException] = []
 
         def items() -> Iterator[int]:

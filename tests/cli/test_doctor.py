@@ -47,12 +47,14 @@ def test_nothing_there_yet_is_no_fault(capsys: Capture) -> None:
 
 
 def test_a_folder_that_is_missing(capsys: Capture) -> None:
+    """A backend that cannot be made is wrong, and what to do is said."""
     found = run(capsys, "--backend", "sqlite:///no/where/a.db", code=1)
     assert found["file"][0][0] == "wrong"
     assert "is not there: make it" in found["file"][0][1]
 
 
 def test_a_file_that_others_can_read(app: Application, capsys: Capture, tmp_path: Path) -> None:
+    """Secrets are in it: that is noted, with the command that mends it."""
     os.chmod(tmp_path / "inbox.db", 0o644)
     (found,) = run(capsys, "--backend", sqlite_url(tmp_path))["file"]
     assert found[0] == "note"
@@ -60,6 +62,7 @@ def test_a_file_that_others_can_read(app: Application, capsys: Capture, tmp_path
 
 
 def test_a_file_that_is_none_of_ours(capsys: Capture) -> None:
+    """It is reported as wrong, instead of ending the command."""
     Path("a.db").write_text("a letter, and a long one at that, to somebody " * 50)
     found = run(capsys, "--backend", "sqlite:///a.db", code=1)
     assert found["inbox"][0][0] == "wrong"
@@ -67,11 +70,13 @@ def test_a_file_that_is_none_of_ours(capsys: Capture) -> None:
 
 
 def test_memory_is_not_durable(capsys: Capture) -> None:
+    """That is noted, and no fault."""
     found = run(capsys, "--backend", "memory://")
     assert found["backend"] == [("note", "memory:// is not durable: it ends with its process")]
 
 
 def test_a_server_that_is_away(capsys: Capture) -> None:
+    """It is reported as wrong, instead of ending the command."""
     target = ("--server", "http://127.0.0.1:1/admin", "--token", "x" * 16)
     assert "cannot be reached" in run(capsys, *target, code=1)["inbox"][0][1]
 
@@ -87,6 +92,7 @@ def test_a_clock_that_is_behind(app: Application, capsys: Capture, tmp_path: Pat
 
 
 def test_a_clock_that_was_never_set(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time before this was written is none."""
     monkeypatch.setattr(doctor, "time", SimpleNamespace(time=lambda: 1_000.0))
     assert run(capsys, code=1)["clock"][0][0] == "wrong"
 

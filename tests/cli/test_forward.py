@@ -156,6 +156,7 @@ def test_it_is_tried_again_until_it_is_delivered(cli: Cli, target: Target) -> No
 
 
 def test_the_last_attempt_is_dead(cli: Cli, target: Target) -> None:
+    """It goes into the phase for dead letters, where `dead list` finds it."""
     push(cli.app, "a")
     target.statuses = [500]
     more = ("--dead-letter", "failed", "--max-attempts", "1", "--drain")
@@ -175,6 +176,7 @@ def test_nobody_there_and_values(cli: Cli) -> None:
 
 
 def test_what_is_wrong_is_said_before_anything_is_sent(cli: Cli, target: Target) -> None:
+    """Phases, options and URLs are looked at first."""
     push(cli.app, "a")
     for arguments, code, said in (
         (["orders", target.url, "--then", "nothing"], 2, "--then: expected a phase of"),

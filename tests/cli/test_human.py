@@ -25,6 +25,7 @@ SECOND = 1_000_000_000
     ],
 )
 def test_sizes(number: int, shown: str) -> None:
+    """Three digits, in the largest unit that fits."""
     assert human.size(number) == shown
 
 
@@ -45,6 +46,7 @@ def test_sizes(number: int, shown: str) -> None:
     ],
 )
 def test_durations(seconds: float, shown: str) -> None:
+    """One number, in the largest unit that fits."""
     assert human.duration(seconds) == shown
 
 
@@ -75,6 +77,7 @@ def test_moments(at: int, shown: str) -> None:
     [("0", 0), ("250ms", 0.25), ("90s", 90), ("1.5h", 5_400), (" 2 d ", 172_800), ("1w", 604_800)],
 )
 def test_durations_are_read(text: str, seconds: float) -> None:
+    """All units, fractions and white space around them."""
     assert human.read_duration(text, "--x") == seconds
 
 
@@ -102,6 +105,7 @@ def test_times_are_read(text: str, at: int) -> None:
 
 
 def test_how_long_ago_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A duration is a time that lies back so far, and never before all times."""
     monkeypatch.setattr(human, "now_ns", lambda: 10_000 * SECOND)
     assert human.read_moment("1h", "--x") == 6_400 * SECOND
     assert human.read_moment("1w", "--x") == 0
@@ -109,5 +113,6 @@ def test_how_long_ago_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "1767323045", "2026-13-01", "9" * 30])
 def test_what_is_no_time(text: str) -> None:
+    """The option is named, and what it takes."""
     with pytest.raises(UserError, match="--x: expected a time such as"):
         human.read_moment(text, "--x")

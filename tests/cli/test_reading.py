@@ -91,6 +91,7 @@ def test_errors_with_hostile_names(cli: Cli) -> None:
 
 class TestList:
     def test_it_has_a_line_for_each(self, cli: Cli, frozen: int) -> None:
+        """With the beginning of the body."""
         push(cli.app, "one", b'{"n": 1}')
         push(cli.app, "two", b"x" * 1500)
 
@@ -115,6 +116,7 @@ class TestList:
         assert "3 of 1005" in cli("list", "orders", "--limit", "3").err
 
     def test_nothing_there_is_no_error(self, cli: Cli) -> None:
+        """An empty queue is an answer: nothing on stdout, a remark beside it."""
         ran = cli("list", "orders", "--phase", "done")
         assert (ran.out, ran.err) == ("", "nothing is queued in phase 'done'\n")
         assert cli.json("list", "orders") == {"callbacks": [], "count": 0}
@@ -134,6 +136,7 @@ class TestFetch:
         assert cli("fetch", "orders", "one", "--body").out == "a\r\n\tb"
 
     def test_what_has_left_is_found_if_asked_for(self, cli: Cli) -> None:
+        """As long as it is kept."""
         push(cli.app, "one")
         cli.app.callbacks.pop("orders").get()
 
@@ -141,6 +144,7 @@ class TestFetch:
         assert cli.json("fetch", "orders", "one", "--kept")["id"] == "one"
 
     def test_values_that_are_no_requests(self, cli: Cli) -> None:
+        """They are shown, and have no body to be written."""
         cli.app.callbacks.push("orders", Callback.new({"a": [1]}, id="value")).get()
         assert "{'a': [1]}" in cli("fetch", "orders", "value").out
         assert "has no body" in cli.fails("fetch", "orders", "value", "--body", code=1)
@@ -149,6 +153,7 @@ class TestFetch:
 class TestHistory:
     @pytest.mark.usefixtures("frozen")
     def test_it_tells_what_happened(self, cli: Cli) -> None:
+        """A row for each record: what, from where to where, by whom, why."""
         push(cli.app, "one")
         kill(cli.app, "one", "no \x1b[31mstock")
 
@@ -187,9 +192,11 @@ class TestTail:
         assert [it["callback_id"] for it in found] == [str(n) for n in range(8)][-number:]
 
     def test_an_endpoint_without_history(self, cli: Cli) -> None:
+        """Nothing is shown, and it is no error."""
         assert cli("tail", "orders").out == ""
 
     def test_of_several_the_last_of_all(self, cli: Cli) -> None:
+        """In the order in which things happened, whichever endpoint's they are."""
         cli.app.endpoints.create(Endpoint.new(id="other")).get()
         for key in ("a", "b", "c"):
             push(cli.app, key)

@@ -52,11 +52,13 @@ def test_the_admin_api_is_there_for_who_has_the_token() -> None:
 
 
 def test_the_token_of_the_environment() -> None:
+    """It does as well as the option."""
     with Admin(POLLIN_ADMIN_TOKEN=TOKEN) as server:
         assert status(f"{server.url}/admin/endpoints", TOKEN) == 200
 
 
 def test_without_a_token_there_is_none() -> None:
+    """What would be its path is an endpoint that is not there."""
     with Serve() as server:
         assert status(f"{server.url}/admin/endpoints", TOKEN) == 404
 
@@ -71,6 +73,7 @@ def test_a_weak_token_is_refused(capsys: pytest.CaptureFixture[str], token: str)
 
 
 def test_an_endpoint_that_the_admin_api_would_hide(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused, rather than never reached."""
     assert main(["serve", "--port", "0", "--admin-token", TOKEN, "--endpoint", "admin"]) == 2
     assert "--endpoint: 'admin' is where the admin API is" in capsys.readouterr().err
 
@@ -109,6 +112,7 @@ def test_lines_of_json() -> None:
 @curl
 @pytest.mark.parametrize("scheme", ["github", "standard", "stripe", "secret?header=X-Mine"])
 def test_the_curl_line_is_signed_as_the_endpoint_wants(scheme: str) -> None:
+    """Pasted into a shell, it is taken as genuine."""
     with Serve("--intake", scheme) as server:
         assert '"outcome": "queued"' in run_in_shell(server.curls[0])
         assert server.line().endswith('18 bytes  {"hello": "world"}')
@@ -143,6 +147,7 @@ def test_what_only_the_sender_can_sign() -> None:
 def test_what_is_wrong_is_said(
     capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
+    """One line, with the option; a backend that fails has a code of its own."""
     assert main(["serve", "--port", "0", *arguments]) == (3 if "--backend" in arguments else 2)
     error = capsys.readouterr().err
     assert said in error

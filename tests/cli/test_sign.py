@@ -86,10 +86,12 @@ class TestSign:
             assert line[:-1].isprintable()
 
     def test_an_at_sign_is_no_file(self, tool: Cli) -> None:
+        """A body that begins with one is sent as it is."""
         options = ("--scheme", "none", "--url", "http://h:1/x")
         assert "--data-raw @passwords" in tool("sign", *options, "--data", "@passwords").out
 
     def test_json(self, tool: Cli) -> None:
+        """The headers and the line; signed at another time if that is asked for."""
         options = ("--scheme", "stripe", "--secret", "s", "--url", "http://h:1/x")
         found = tool.json("sign", *options, "--data", "{}", "--at", "2026-01-02T03:04:05Z")
         headers = dict(found["headers"])
@@ -133,12 +135,14 @@ class TestVerify:
     @pytest.mark.parametrize("scheme", SCHEMES)
     @pytest.mark.parametrize("line_end", [b"\r\n", b"\n"])
     def test_what_is_genuine(self, tool: Cli, scheme: str, line_end: bytes) -> None:
+        """Whatever the scheme, and whatever line ends the headers have; no secret is shown."""
         request = raw(signed(scheme, SCHEMES[scheme]), line_end)
         ran = tool("verify", "--scheme", scheme, "--secret", SCHEMES[scheme], stdin=request)
         assert ran.out.startswith("verified")
         assert SCHEMES[scheme] not in ran.out.replace(scheme, "")
 
     def test_json(self, tool: Cli) -> None:
+        """What was verified, by which secret; or the reason."""
         options = ("verify", "--scheme", "stripe", "--secret", "right")
         found = tool.json(*options, stdin=raw(signed("stripe", "right")))
         assert found == {
@@ -171,6 +175,7 @@ class TestVerify:
         assert f"hint     it verifies {hint}" in ran.out
 
     def test_content_length(self, tool: Cli) -> None:
+        """A length that is not the body's is pointed out; one that is, is not."""
         sent = signed("github", "s3cret", b"{} ")
         sent = sent._replace(headers=[*sent.headers, (b"Content-Length", b"2")])
         for body, hinted in ((b"{} x", True), (b"{}", False)):
@@ -187,6 +192,7 @@ class TestVerify:
         tool(*options, "--at", "2026-01-02T03:05:00", stdin=request)
 
     def test_a_secret_that_was_copied_wrongly(self, tool: Cli) -> None:
+        """White space around it, or the beginning left out."""
         request = raw(signed("github", "s3cret"))
         options = ("verify", "--scheme", "github", "--secret")
         assert (
@@ -197,6 +203,7 @@ class TestVerify:
         assert "whsec_ put before the secret" in ran.out
 
     def test_the_query_is_in_the_request_line_or_given(self, tool: Cli) -> None:
+        """Where it is signed, it has to come from somewhere."""
         scheme = "twilio?url=https%3A%2F%2Fx.example%2Fsms"
         headers = parse_scheme(scheme).sign(b"A=1", Secret("t"), 0, query=b"b=2")
         sent = Delivery([(n.encode(), v.encode()) for n, v in headers], b"A=1", b"b=2")
@@ -208,6 +215,7 @@ class TestVerify:
     def test_the_secret_from_the_environment(
         self, tool: Cli, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """No list of processes shows it there."""
         monkeypatch.setenv("POLLIN_SECRET", "s3cret")
         tool("verify", "--scheme", "github", stdin=raw(signed("github", "s3cret")))
 
@@ -223,6 +231,7 @@ class TestVerify:
 
     @pytest.mark.parametrize("request_", [b"", b"\n \n", b"no header\r\n\r\n", b": x\n\n"])
     def test_what_is_no_request(self, tool: Cli, request_: bytes) -> None:
+        """It is an error of who calls, not a signature that is wrong."""
         options = ("verify", "--scheme", "github", "--secret", "s")
         assert "expected headers" in tool.fails(*options, stdin=request_, code=2)
 

@@ -91,6 +91,7 @@ class TestChoice:
         return capsys.readouterr().out
 
     def test_by_default_a_file_here(self, capsys: Capture) -> None:
+        """The same as that of `pollin serve`."""
         assert main(["endpoint", "create", "orders"]) == 0
         capsys.readouterr()
         assert Path("pollin.db").exists()
@@ -152,6 +153,7 @@ class TestChoice:
         ],
     )
     def test_what_is_wrong_is_said(self, capsys: Capture, arguments: list[str], error: str) -> None:
+        """In one line, and without what may be a secret in the wrong place."""
         line = said(capsys, ["count", "orders", *arguments], 2)
         assert error in line
         assert "pw" not in line
@@ -160,12 +162,14 @@ class TestChoice:
 
 class TestServers:
     def test_a_wrong_token(self, app: Application, capsys: Capture) -> None:
+        """It has to be changed: trying again will not help."""
         with remote_of(app) as url:
             target = ["--server", url, "--token", "another-token-of-nobody"]
             assert "does not accept the token" in said(capsys, ["count", "orders", *target], 2)
             assert "does not accept the token" in said(capsys, ["dump", *target], 2)
 
     def test_a_path_where_no_api_is(self, app: Application, capsys: Capture) -> None:
+        """With the right token: the URL has to be changed."""
         with remote_of(app) as url:
             target = ["--server", f"{url}/elsewhere", "--token", TOKEN]
             assert "is no admin API" in said(capsys, ["count", "orders", *target], 2)
@@ -205,6 +209,7 @@ class TestServers:
             assert "is not running" in said(capsys, ["count", "orders", *target], 3)
 
     def test_a_path_may_end_with_a_slash(self, app: Application, capsys: Capture) -> None:
+        """As people copy it."""
         with remote_of(app) as url:
             assert main(["count", "orders", "--server", f"{url}/", "--token", TOKEN]) == 0
             assert capsys.readouterr().out == "0\n"
@@ -294,13 +299,16 @@ def test_the_help_lists_the_exit_codes(capsys: Capture) -> None:
         ("Endpoint.dedup_for: expected x", "--dedup-for: expected x"),
         ("body.intake.content_types[0]: expected x", "--content-type[0]: expected x"),
         ("query.key: expected x", "KEY: expected x"),
+        ("Settings.pool_size: expected x", "POLLIN_POOL_SIZE: expected x"),
         ("endpoint 'body.ttl: x'", "endpoint 'body.ttl: x'"),
     ],
 )
 def test_errors_name_the_options(text: str, shown: str) -> None:
+    """Fields of the library and of the API become options; quoted texts stay."""
     assert in_options(text) == shown
 
 
 def test_a_handler_that_is_not_there_says_which_are() -> None:
+    """The names come from the server."""
     problem = {"status": 404, "type": "urn:pollin:problem:handler-not-found", "known": ["a"]}
     assert str(of_problem(problem, "x")) == "there is no such handler: expected one of 'a'"

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from pollin_actors import Application, Callback
+from pollin_actors import Application, Callback, Kind
 from pollin_actors.backends.sqlite.migrations import MIGRATIONS
 from pollin_actors.cli import main
 from pollin_actors.cli.transfer import progress
 from pollin_actors.web import admin
+from tests.cli.command import Running
 from tests.cli.inboxes import TOKEN, Cli, kill, push
 from tests.web.served import served
 
@@ -37,6 +38,7 @@ class TestDump:
         assert "sesame" not in here
 
     def test_a_file_is_its_owners_and_whole(self, cli: Cli) -> None:
+        """Nobody else can read it, and stdout stays empty."""
         push(cli.app, "a")
         ran = cli("dump", "--output", "out.ndjson")
         assert ran.out == ""
@@ -107,6 +109,24 @@ class TestLoad:
         assert "line 1 of the dump" in cli.fails("load", code=2, stdin=b"\x1b[2Jrubbish")
         assert "cannot be used" in cli.fails("load", "missing", code=2)
 
+    def test_an_interrupt_while_it_waits_for_more(self, cli: Cli) -> None:
+        """It ends at once, quietly; what was read is loaded, and can be loaded again."""
+        for number in range(100):
+            push(cli.app, str(number))
+        dumped = cli("dump").out
+        cli.app.callbacks.reset("orders").get()
+        with (
+            Running("load", *cli.target, POLLIN_TOKEN=TOKEN) as running,
+            cli.app.callbacks.subscribe("orders", kinds=[Kind.PUSHED]) as pushes,
+        ):
+            assert running.process.stdin is not None
+            running.process.stdin.write(dumped[: len(dumped) // 2])
+            running.process.stdin.flush()
+            assert next(pushes).callback_id == "0"
+            assert running.stop() == (130, "", "")
+        assert 0 < cli.json("load", stdin=dumped.encode())["duplicates"] < 100
+        assert sorted(ids(cli.app), key=int) == [str(number) for number in range(100)]
+
     def test_a_new_inbox_is_made(
         self, cli: Cli, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
@@ -157,6 +177,7 @@ class TestPrune:
         assert ids(cli.app) == ["new"]
 
     def test_what_does_not_go_together(self, cli: Cli) -> None:
+        """A time without an endpoint, and an endpoint without a time."""
         assert "expected ENDPOINT" in cli.fails("prune", "--older-than", "7d", code=2)
         assert "expected --older-than" in cli.fails("prune", "orders", code=2)
         assert "does not exist" in cli.fails("prune", "x", "--older-than", "7d", code=1)
@@ -168,11 +189,13 @@ class TestMigrate:
         return capsys.readouterr().out
 
     def test_a_new_one_is_made(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """And is then found up to date."""
         latest = len(MIGRATIONS)
         assert self.run(capsys) == f"sqlite:///a.db  made, schema version {latest}\n"
         assert self.run(capsys) == f"sqlite:///a.db  up to date, schema version {latest}\n"
 
     def test_an_old_one_is_brought_up_to_date(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """From which version to which is said; the doctor has seen it before."""
         with closing(sqlite3.connect("a.db", isolation_level=None)) as connection:
             for statement in MIGRATIONS[0]:
                 connection.execute(statement)
@@ -190,6 +213,7 @@ class TestMigrate:
     def test_a_file_of_somebody_else_is_left_alone(
         self, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        """It is a backend that is not available."""
         Path("a.db").write_text("a letter to my grandmother, which is longer than a header " * 20)
         assert main(["migrate", "--backend", "sqlite:///a.db"]) == 3
         assert "not a SQLite file, and was left untouched" in capsys.readouterr().err

@@ -198,6 +198,7 @@ class TestEnds:
         assert "ZeroDivisionError" in capsys.readouterr().err
 
     def test_sigterm_is_not_caught_where_nothing_is_under_way(self, cli: Cli) -> None:
+        """It ends the process at once, as any other."""
         push(cli.app, "a")
         with Running("tail", "-f", *cli.target, POLLIN_TOKEN=TOKEN) as running:
             running.line()

@@ -90,6 +90,7 @@ class TestPush:
         assert stored.request.body == bytes(range(256))
 
     def test_it_says_id_and_outcome(self, cli: Cli) -> None:
+        """A known id is a duplicate, and no error."""
         assert cli("push", "orders", "--id", "a").out == "queued  orders  a\n"
         assert cli("push", "orders", "--id", "a").out == "duplicate  orders  a\n"
 
@@ -112,19 +113,23 @@ class TestPush:
         ],
     )
     def test_what_is_wrong_is_said(self, cli: Cli, arguments: list[str], said: str) -> None:
+        """One line, with the option that has to be changed."""
         assert said in cli.fails("push", "orders", *arguments, code=2)
 
 
 class TestPop:
     def test_the_body_alone(self, cli: Cli) -> None:
+        """It is written as it is, and the callback is gone."""
         push(cli.app, "a", b"one")
         assert cli("pop", "orders", "--body").out == "one"
         assert cli.app.callbacks.count("orders").get() == 0
 
     def test_nothing_is_an_answer_in_json_too(self, cli: Cli) -> None:
+        """A document, and the exit code for nothing there."""
         assert cli.json("pop", "orders", code=1) == {"callbacks": []}
 
     def test_what_does_not_go_together(self, cli: Cli) -> None:
+        """Nothing is taken then."""
         assert "got both" in cli.fails("pop", "orders", "a", "--limit", "2", code=2)
         assert "one callback" in cli.fails("pop", "orders", "--body", "--limit", "2", code=2)
 
@@ -151,10 +156,12 @@ class TestEndpoint:
 
     @pytest.mark.parametrize("stdin", [b"", b"\n"])
     def test_an_empty_secret_from_stdin(self, cli: Cli, stdin: bytes) -> None:
+        """It is no secret, and no endpoint is made."""
         said = cli.fails("endpoint", "create", "a", "--secret", "-", code=2, stdin=stdin)
         assert "got nothing" in said
 
     def test_all_settings(self, cli: Cli) -> None:
+        """Every option arrives in the endpoint."""
         cli(
             *("endpoint", "create", "all", "--phases", "a, b", "--ttl", "90s"),
             *("--dedup-for", "2h", "--keep-for", "1d", "--capacity", "5", "--capacity-bytes", "6"),
@@ -194,11 +201,13 @@ class TestEndpoint:
         assert "expected one of 'ship', 'bill'" in said
 
     def test_a_server_without_handlers(self, app: Application, cli: Cli) -> None:
+        """There is nothing to pause: that is said, rather than passed over."""
         if cli.remote:
             assert "has no handler" in cli.fails("endpoint", "pause", "orders", code=1)
             assert "does not exist" in cli.fails("endpoint", "pause", "nothing", code=1)
 
     def test_one_that_holds_something_is_not_deleted_by_accident(self, cli: Cli) -> None:
+        """It takes --force."""
         push(cli.app, "a")
         assert "holds 1 callbacks" in cli.fails("endpoint", "delete", "orders", code=2)
         cli("endpoint", "delete", "orders", "--force")
@@ -218,6 +227,7 @@ class TestDead:
         return cli
 
     def test_they_are_found_with_their_reasons(self, dead: Cli) -> None:
+        """Only those that died and still are where they were put."""
         found = dead.json("dead", "list", "orders")["dead"]
         assert [(it["callback"]["id"], it["record"]["reason"]) for it in found] == [
             ("a", "no a\x1b[2J"),
@@ -234,6 +244,7 @@ class TestDead:
         assert dead("dead", "retry", "orders", "--all").err.endswith("has no dead letters\n")
 
     def test_discard_removes_them(self, dead: Cli) -> None:
+        """And nothing else."""
         assert dead.json("dead", "discard", "orders", "--all") == {"discarded": ["a", "b"]}
         assert [it.id for it in dead.app.callbacks.dump("orders")] == ["c", "d"]
 
@@ -249,6 +260,7 @@ class TestDead:
 
 class TestReplay:
     def test_a_dry_run_pushes_nothing(self, cli: Cli) -> None:
+        """It says what would be pushed."""
         push(cli.app, "a")
         shown = cli("replay", "orders", "--dry-run", "--name", "n").out
         assert "pushed   nothing: a dry run" in shown
@@ -256,6 +268,7 @@ class TestReplay:
         assert cli.app.callbacks.count("orders").get() == 1
 
     def test_some_into_another_endpoint(self, cli: Cli) -> None:
+        """Queued or popped, into a phase, with their origin."""
         cli.app.endpoints.create(Endpoint.new(["x", "y"], id="other")).get()
         for key in ("a", "b", "c"):
             push(cli.app, key)
@@ -270,6 +283,7 @@ class TestReplay:
         ]
 
     def test_times(self, cli: Cli) -> None:
+        """From and until, absolute and relative, with zones."""
         cli.app.callbacks.push("orders", Callback("old", None, "", 1_000_000_000_000)).get()
         push(cli.app, "new")
         for bounds, ids in (
@@ -285,4 +299,5 @@ class TestReplay:
         )
 
     def test_nothing_to_replay_is_code_1(self, cli: Cli) -> None:
+        """So that a script notices."""
         assert cli.json("replay", "orders", code=1)["matched"] == 0
