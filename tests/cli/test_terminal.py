@@ -99,7 +99,7 @@ def test_a_progress_bar(app: Application, tmp_path: Path) -> None:
 
 def test_the_demonstration_in_place() -> None:
     """Tables above, what has happened last below, figures in the end."""
-    code, shown = on_terminal("demo", "--seconds", "1", "--rate", "40")
+    code, shown = on_terminal("demo", "--seconds", "2", "--rate", "40")
     assert code == 0
     for word in ("ENDPOINT", "HANDLER", "running", "answered 200"):
         assert word in shown
