@@ -5,6 +5,7 @@ Both speak the admin API's language, so that a command is written once and answe
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -102,7 +103,13 @@ class Inbox(ABC):
         found = OPERATIONS[operation]
         if "{endpoint_id}" in found.path and not _is_id(endpoint_id):
             raise NotThere(str(EndpointNotFound(endpoint_id[:MAX_ENDPOINT_ID])))
-        return self._ask(found, endpoint_id, _given(query), _given(body))
+        given_query, given_body = _given(query), _given(body)
+        try:
+            json.dumps([given_query, given_body], ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            # What a shell hands over may be bytes of any kind.
+            raise UserError("the arguments: expected text in UTF-8, got bytes of another") from None
+        return self._ask(found, endpoint_id, given_query, given_body)
 
     @abstractmethod
     def _ask(self, operation: Operation, endpoint_id: str, query: Json, body: Json) -> Any: ...

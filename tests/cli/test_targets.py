@@ -15,7 +15,7 @@ from pollin_actors.cli import main
 from pollin_actors.cli.errors import EXIT_CODES, in_options, of_problem
 from pollin_actors.web import admin
 from tests.cli.command import pollin
-from tests.cli.inboxes import TOKEN, push, remote_of, sqlite_url
+from tests.cli.inboxes import TOKEN, Cli, push, remote_of, sqlite_url
 from tests.web.served import served
 
 Capture = pytest.CaptureFixture[str]
@@ -158,6 +158,15 @@ class TestChoice:
         assert error in line
         assert "pw" not in line
         assert "a-secret-token" not in line
+
+
+@pytest.mark.parametrize(
+    "command", [["fetch", "orders"], ["phase", "orders", "a"], ["replay", "orders"]]
+)
+def test_arguments_that_are_no_text(cli: Cli, command: list[str]) -> None:
+    """Bytes of another encoding, as a shell may hand them over, are refused alike."""
+    assert "expected text in UTF-8" in cli.fails(*command, "caf\udce9", code=2)
+    assert "does not exist" in cli.fails("list", "caf\udce9", code=1)
 
 
 class TestServers:
