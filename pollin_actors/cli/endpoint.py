@@ -20,6 +20,12 @@ from pollin_actors.cli.options import (
     whole,
 )
 from pollin_actors.cli.output import Output, note
+from pollin_actors.resources import (
+    DEFAULT_DEDUP_FOR_S,
+    DEFAULT_KEEP_FOR_S,
+    DEFAULT_PHASES,
+    DEFAULT_TTL_MS,
+)
 
 __all__ = ["add_parsers", "phase_names"]
 
@@ -73,26 +79,43 @@ def _add_create(below: Commands) -> None:
         "Create an endpoint. A secret that is generated is shown this once, and never again.",
     )
     parser.add_argument("endpoint", metavar="ENDPOINT")
-    parser.add_argument("--phases", metavar="NAMES", help="in order, separated by commas")
-    parser.add_argument("--ttl", metavar="DURATION", help="until what is queued expires; 0: never")
-    parser.add_argument("--dedup-for", metavar="DURATION", help="ids are remembered")
     parser.add_argument(
-        "--keep-for", metavar="DURATION", help="what has left is kept, with history"
+        "--phases",
+        metavar="NAMES",
+        help=f"in order, separated by commas (default: {','.join(DEFAULT_PHASES)})",
     )
-    parser.add_argument("--capacity", type=whole, metavar="N", help="callbacks at most")
-    parser.add_argument("--capacity-bytes", type=whole, metavar="N", help="bytes at most")
+    for option, what, default in (
+        ("--ttl", "until what is queued expires; 0: it never does", DEFAULT_TTL_MS / 1000),
+        ("--dedup-for", "for which ids are remembered", DEFAULT_DEDUP_FOR_S),
+        ("--keep-for", "for which what has left is kept, with history", DEFAULT_KEEP_FOR_S),
+    ):
+        shown = f"{what} (default: {duration(default)})"
+        parser.add_argument(option, metavar="DURATION", help=shown)
+    parser.add_argument(
+        "--capacity", type=whole, metavar="N", help="callbacks at most (default: any)"
+    )
+    parser.add_argument(
+        "--capacity-bytes", type=whole, metavar="N", help="bytes at most (default: any)"
+    )
     parser.add_argument(
         "--intake",
         metavar="SCHEME",
         help="how requests are signed, such as github or stripe?tolerance=60 (default: secret)",
     )
     parser.add_argument(
-        "--verify", choices=["first", "later"], help="before they are stored, or not"
+        "--verify",
+        choices=["first", "later"],
+        help="before they are stored, or after they were answered (default: first)",
     )
     parser.add_argument(
-        "--content-type", metavar="TYPE", action="append", help="of requests; others are refused"
+        "--content-type",
+        metavar="TYPE",
+        action="append",
+        help="of requests, several times for several; others are refused (default: any)",
     )
-    parser.add_argument("--rate", type=seconds, metavar="N", help="requests per second")
+    parser.add_argument(
+        "--rate", type=seconds, metavar="N", help="requests per second (default: any)"
+    )
     parser.add_argument("--burst", type=positive, metavar="N", help="requests at once")
     _add_secret(parser)
 

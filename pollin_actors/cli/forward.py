@@ -72,7 +72,11 @@ def add_parser(commands: Commands) -> None:
         "--max-attempts", type=positive, metavar="N", help="needs --dead-letter (default there: 20)"
     )
     parser.add_argument(
-        "--answer-within", type=seconds, default=30.0, metavar="SECONDS", help="(default: 30)"
+        "--answer-within",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="else it has failed (default: 30)",
     )
     parser.add_argument("--count", type=positive, metavar="N", help="end after so many deliveries")
     parser.add_argument("--drain", action="store_true", help="end once none is available")

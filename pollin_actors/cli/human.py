@@ -11,8 +11,9 @@ from pollin_actors.cli.errors import UserError
 __all__ = ["ago", "duration", "moment", "now_ns", "read_duration", "read_moment", "size", "when"]
 
 _NS = 1_000_000_000
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d|w)", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3_600, "w": 604_800}
+_UNITS |= dict.fromkeys(("d", "day", "days"), 86_400)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|days|day|d|w)", re.ASCII)
 _DURATIONS = "a duration such as 90s, 15m, 2h, 7d or 1w"
 # Beyond it a datetime cannot say it.
 _LATEST_S = 253_402_300_799

@@ -50,7 +50,11 @@ def add_parsers(commands: Commands) -> None:
         help=f"only of this kind, several times for several: {', '.join(Kind)}",
     )
     tail_.add_argument(
-        "--interval", type=seconds, default=0.5, help="seconds between two looks (default: 0.5)"
+        "--interval",
+        type=seconds,
+        metavar="SECONDS",
+        default=0.5,
+        help="between two looks (default: 0.5)",
     )
 
 

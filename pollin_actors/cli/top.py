@@ -38,7 +38,13 @@ def add_parser(commands: Commands) -> None:
         "Show how the endpoints stand, and on a server its handlers, again and again until Ctrl-C. "
         "On a terminal, with rich (extra cli), in place. In JSON: one document a line.",
     )
-    parser.add_argument("--interval", type=seconds, default=1.0, help="seconds (default: 1)")
+    parser.add_argument(
+        "--interval",
+        type=seconds,
+        metavar="SECONDS",
+        default=1.0,
+        help="between two looks (default: 1)",
+    )
     parser.add_argument("--count", type=positive, metavar="N", help="end after so many looks")
     parser.add_argument("--once", action="store_true", help="look once")
 

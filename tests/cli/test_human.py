@@ -74,7 +74,16 @@ def test_moments(at: int, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("0", 0), ("250ms", 0.25), ("90s", 90), ("1.5h", 5_400), (" 2 d ", 172_800), ("1w", 604_800)],
+    [
+        ("0", 0),
+        ("250ms", 0.25),
+        ("90s", 90),
+        ("1.5h", 5_400),
+        (" 2 d ", 172_800),
+        ("1w", 604_800),
+        ("3 days", 259_200),
+        ("15 min", 900),
+    ],
 )
 def test_durations_are_read(text: str, seconds: float) -> None:
     """All units, fractions and white space around them."""
