@@ -63,7 +63,7 @@ FOUNDATION = "otp"
 THIRD_PARTY = {"pykka", "structlog"}
 OPTIONAL = {
     "backends": {"psycopg", "valkey"},
-    "cli": {"uvicorn"},
+    "cli": {"httpx", "rich", "uvicorn"},
     "signatures": {"cryptography"},
     "web": {"starlette"},
 }

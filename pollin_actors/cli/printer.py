@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import structlog
@@ -59,13 +60,15 @@ class Printer(Actor):
         app: the application that it consumes from.
         screen: where it shows them.
         keep: show what arrives, and leave it in the queue.
+        as_json: show it as lines of JSON.
     """
 
-    def __init__(self, app: Application, screen: Screen, keep: bool) -> None:
+    def __init__(self, app: Application, screen: Screen, keep: bool, as_json: bool = False) -> None:
         super().__init__()
         self._app = app
         self._screen = screen
         self._keep = keep
+        self._as_json = as_json
         self._silenced = False
 
     def on_receive(self, message: Any) -> None:
@@ -110,7 +113,11 @@ class Printer(Actor):
         self._show("processed", endpoint_id, callback_id)
 
     def _show(self, word: str, endpoint_id: str, callback_id: str, text: str = "") -> bool:
-        line = f"{word:<9}  {endpoint_id}  {one_line(callback_id)}  {text}"
+        if self._as_json:
+            fields = {"event": word, "endpoint_id": endpoint_id, "callback_id": callback_id}
+            line = json.dumps({**fields, "summary": text} if text else fields)
+        else:
+            line = f"{word:<9}  {endpoint_id}  {one_line(callback_id)}  {text}"
         shown = self._screen.line(line.rstrip())
         if not shown and not self._silenced:
             self._silenced = True

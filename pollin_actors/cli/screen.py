@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from pollin_actors.resources import Request
 
-__all__ = ["Screen", "one_line", "summary"]
+__all__ = ["Screen", "one_line", "printable", "summary"]
 
 WIDTH = 200
 
@@ -64,7 +64,12 @@ def summary(request: Any) -> str:
 
 def one_line(text: str) -> str:
     """The text without anything that could move the cursor, cut at 200 characters."""
-    shown = "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: WIDTH + 1]
-    )
+    shown = printable(text[: WIDTH + 1])
     return shown if len(shown) <= WIDTH else shown[:WIDTH] + "…"
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that could move the cursor."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

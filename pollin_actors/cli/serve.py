@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import os
-import re
-import shlex
 import signal
 import socket
 import sys
@@ -17,23 +16,25 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Protocol, cast
-from urllib.parse import quote
 
 import structlog
 
 from pollin_actors.application import Application
-from pollin_actors.cli.errors import UserError
+from pollin_actors.cli.banner import show_banner, url_of
+from pollin_actors.cli.errors import UserError, of_error
+from pollin_actors.cli.options import DEFAULT_BACKEND
 from pollin_actors.cli.printer import Arrived, Drain, Flush, Printer
 from pollin_actors.cli.screen import Screen
 from pollin_actors.errors import InvalidValue, MissingExtra, PollinError
 from pollin_actors.otp import ChildSpec, OtpError
-from pollin_actors.resources import Endpoint, PushResult
-from pollin_actors.web import asgi
+from pollin_actors.resources import Endpoint, Intake, PushResult
+from pollin_actors.web import admin, asgi
 from pollin_actors.web.answers import UNAVAILABLE
 
 __all__ = ["add_parser"]
 
 PRINTER = "pollin.printer"
+ADMIN = "/admin"
 GRACE_S = 5
 FLUSH_S = 2.0
 
@@ -44,6 +45,7 @@ OPTIONS = {
     "Endpoint.secret": "--secret",
     "Endpoint.ttl": "--ttl",
     "SqliteBackend.path": "--backend",
+    "Intake.scheme": "--intake",
     "backend": "--backend",
     "busy_timeout": "--backend: busy_timeout",
     "cluster": "--backend: cluster",
@@ -51,6 +53,12 @@ OPTIONS = {
     "durability": "--backend: durability",
     "prefix": "--backend: prefix",
     "timeout": "--backend: timeout",
+    "lock_timeout": "--backend: lock_timeout",
+    "schema": "--backend: schema",
+    "synchronous_commit": "--backend: synchronous_commit",
+    "scheme": "--intake",
+    "secret": "--secret",
+    "token": "--admin-token",
 }
 
 
@@ -86,8 +94,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--backend",
         metavar="URL",
-        default="sqlite:///pollin.db",
-        help="where callbacks are kept; memory:// keeps them until the command ends",
+        help="where callbacks are kept; memory:// keeps them until the command ends; else that of "
+        f"the environment variable POLLIN_BACKEND (default: {DEFAULT_BACKEND})",
+        # It may hold a password, which no help may show.
+        default=argparse.SUPPRESS,
     )
     parser.add_argument(
         "--phases",
@@ -109,8 +119,23 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         default=argparse.SUPPRESS,
     )
     parser.add_argument(
+        "--intake",
+        metavar="SCHEME",
+        help="how requests to a new endpoint are signed, such as github or stripe?tolerance=60 "
+        "(default: secret)",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--admin-token",
+        metavar="TOKEN",
+        help=f"have the admin API below {ADMIN}, for who shows this token; else that of the "
+        "environment variable POLLIN_ADMIN_TOKEN, else there is none",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
         "--keep", action="store_true", help="leave callbacks in the queue instead of popping them"
     )
+    parser.add_argument("--json", action="store_true", help="show it as lines of JSON")
     parser.set_defaults(run=run)
 
 
@@ -121,23 +146,31 @@ def run(arguments: argparse.Namespace) -> int:
         UserError: an option has to be changed, or something is missing.
     """
     screen = Screen(sys.stdout)
+    url = getattr(arguments, "backend", None) or os.environ.get("POLLIN_BACKEND") or DEFAULT_BACKEND
     try:
         secret, endpoints = _endpoints(arguments)
         app = Application(
-            arguments.backend,
+            url,
             children=[
                 ChildSpec(
-                    id=PRINTER, name=PRINTER, start=lambda: Printer(app, screen, arguments.keep)
+                    id=PRINTER,
+                    name=PRINTER,
+                    start=lambda: Printer(app, screen, arguments.keep, arguments.json),
                 )
             ],
         )
-        server = _server(_answering(asgi(app, on_received=_announce(app))))
+        token = getattr(arguments, "admin_token", None) or os.environ.get("POLLIN_ADMIN_TOKEN")
+        if token and any(endpoint.id == ADMIN[1:] for endpoint in endpoints):
+            raise UserError("--endpoint: 'admin' is where the admin API is: choose another id")
+        receiver = asgi(app, on_received=_announce(app))
+        server = _server(_answering(with_admin(receiver, app, token) if token else receiver))
         with _listen(arguments.host, arguments.port) as sock, _stopped_by_signals(server):
             _configure_log()
             try:
                 app.start()
-                endpoints = [_ensure(app, endpoint, secret) for endpoint in endpoints]
-                _show_banner(screen, sock, arguments, endpoints)
+                signed = hasattr(arguments, "intake")
+                endpoints = [_ensure(app, endpoint, secret, signed) for endpoint in endpoints]
+                show_banner(screen, sock, arguments, url, endpoints, ADMIN if token else None)
                 for endpoint in endpoints:
                     app.tell(PRINTER, Drain(endpoint.id, time.time_ns()))
                 server.run(sockets=[sock])
@@ -149,8 +182,8 @@ def run(arguments: argparse.Namespace) -> int:
         hint = f"; {error.hint}" if error.hint else ""
         raise UserError(f"{option}: expected {error.expected}, got {error.got}{hint}") from None
     except (PollinError, OtpError) as error:
-        raise UserError(str(error)) from None
-    screen.line("stopped")
+        raise of_error(error) from None
+    screen.line(json.dumps({"event": "stopped"}) if arguments.json else "stopped")
     return 0
 
 
@@ -177,10 +210,15 @@ def _endpoints(arguments: argparse.Namespace) -> tuple[str | None, list[Endpoint
         )
     phases = [name.strip() for name in arguments.phases.split(",")]
     ids = dict.fromkeys(getattr(arguments, "endpoint", ["webhooks"]))
-    return secret, [Endpoint.new(phases, arguments.ttl, id=id, secret=secret) for id in ids]
+    intake = Intake(getattr(arguments, "intake", "secret"))
+    return secret, [
+        Endpoint.new(phases, arguments.ttl, id=id, secret=secret, intake=intake) for id in ids
+    ]
 
 
-def _ensure(app: Application, endpoint: Endpoint, secret: str | None) -> Endpoint:
+def _ensure(
+    app: Application, endpoint: Endpoint, secret: str | None, signed: bool = False
+) -> Endpoint:
     """The endpoint as the backend has it; created if it has none."""
     stored = app.endpoints.find(endpoint.id).get()
     if stored is None:
@@ -189,6 +227,11 @@ def _ensure(app: Application, endpoint: Endpoint, secret: str | None) -> Endpoin
         raise UserError(
             f"endpoint {endpoint.id!r} exists and has another secret: leave out --secret and "
             "POLLIN_SECRET to use that one, or choose another --endpoint"
+        )
+    if signed and stored.intake.scheme != endpoint.intake.scheme:
+        raise UserError(
+            f"endpoint {endpoint.id!r} exists, signed as {stored.intake.scheme.text()}: leave out "
+            "--intake to use that, or choose another --endpoint"
         )
     return stored
 
@@ -203,13 +246,42 @@ def _announce(app: Application) -> Callable[[str, PushResult], None]:
     return announce
 
 
+def with_admin(receiver: Any, app: Application, token: str) -> Any:
+    """The receiver, and the admin API in front of it, below a path of its own.
+
+    Raises:
+        InvalidValue: the token is too short.
+        MissingExtra: Starlette is not installed.
+    """
+    api = admin(app, token=token)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        path = scope.get("path", "")
+        if path == ADMIN or path.startswith(f"{ADMIN}/"):
+            # As a mount does it.
+            await api({**scope, "root_path": scope.get("root_path", "") + ADMIN}, receive, send)
+        else:
+            await receiver(scope, receive, send)
+
+    return application
+
+
 def _answering(receiver: Any) -> Any:
     """The receiver; who is cut off because the command stops is told to come again."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
+        begun = False
+
+        async def noting(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
-            await receiver(scope, receive, send)
+            await receiver(scope, receive, noting)
         except asyncio.CancelledError:
+            if begun:
+                return  # what was to be told has been, or was cut off
             # The server cancels only what is not done at the end of its grace, and would report
             # a failure with a traceback.
             status, headers, body = UNAVAILABLE
@@ -268,7 +340,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         raise UserError(
-            f"cannot listen on {_url(name, port)} ({_reason(error)}): "
+            f"cannot listen on {url_of(name, port)} ({_reason(error)}): "
             "choose another --port (0 takes any that is free) or --host"
         ) from None
     return sock
@@ -315,36 +387,3 @@ def _configure_log() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-# -- what is shown ---------------------------------------------------------------------------------
-
-
-def _show_banner(
-    screen: Screen, sock: socket.socket, arguments: argparse.Namespace, endpoints: list[Endpoint]
-) -> None:
-    host = arguments.host.removeprefix("[").removesuffix("]")
-    port = sock.getsockname()[1]
-    screen.line(f"listening  {_url(host, port)}")
-    screen.line(f"backend    {_without_credentials(arguments.backend)}")
-    # An address that means "all of them" can be listened on, not sent to.
-    target = _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
-    for endpoint in endpoints:
-        url = f"{target}/{quote(endpoint.id, safe='')}"
-        # The one place where a secret is shown: who started the command has to know it.
-        bearer = f"Authorization: Bearer {endpoint.secret.reveal()}"
-        screen.line(
-            f"curl -X POST {shlex.quote(url)} -H {shlex.quote(bearer)} "
-            """-H 'Content-Type: application/json' -d '{"hello": "world"}'"""
-        )
-
-
-def _url(host: str, port: int) -> str:
-    """The URL of an address; IPv6 in brackets, its zone escaped."""
-    shown = f"[{host.replace('%', '%25')}]" if ":" in host else host
-    return f"http://{shown}:{port}"
-
-
-def _without_credentials(url: str) -> str:
-    """A backend's URL as far as it can be shown: passwords stand before an @ or in the query."""
-    return re.sub(r"://.*@", "://**********@", url).partition("?")[0]

@@ -15,7 +15,7 @@ from typing import Self
 
 import pollin_actors
 
-__all__ = ["TIMEOUT", "Serve", "environment", "pollin"]
+__all__ = ["TIMEOUT", "Running", "Serve", "environment", "pollin"]
 
 TIMEOUT = 60.0
 """Seconds until a process that should have ended counts as hanging."""
@@ -43,6 +43,56 @@ def pollin(
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+class Running:
+    """A command that goes on until it is stopped, as a process of its own.
+
+    Arguments:
+        arguments: of the command.
+        variables: of its environment.
+    """
+
+    def __init__(self, *arguments: str, **variables: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pollin_actors.cli", *arguments],
+            env=environment(PYTHONIOENCODING="utf-8", **variables),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=TIMEOUT)
+
+    def line(self) -> str:
+        """The next line of stdout; waits for it."""
+        assert self.process.stdout is not None
+        text = self.process.stdout.readline()
+        assert text.endswith("\n"), self.process.communicate(timeout=TIMEOUT)
+        return text.removesuffix("\n")
+
+    def error_line(self) -> str:
+        """The next line of stderr; waits for it."""
+        assert self.process.stderr is not None
+        return self.process.stderr.readline().removesuffix("\n")
+
+    def stop(self, number: int = signal.SIGINT) -> tuple[int, str, str]:
+        """Send a signal and wait: the exit code, and what was not read yet."""
+        self.process.send_signal(number)
+        output, errors = self.process.communicate(timeout=TIMEOUT)
+        return self.process.returncode, output, errors
 
 
 class Serve:

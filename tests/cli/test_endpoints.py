@@ -8,7 +8,9 @@ import pytest
 
 from pollin_actors import Application, Endpoint
 from pollin_actors.cli import serve
+from pollin_actors.cli.banner import url_of
 from pollin_actors.cli.errors import UserError
+from pollin_actors.cli.urls import without_credentials
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_an_endpoint_that_exists_with_another_secret_is_an_error(app: Applicatio
     ],
 )
 def test_passwords_in_a_url_are_not_shown(url: str, shown: str) -> None:
-    assert serve._without_credentials(url) == shown
+    assert without_credentials(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -69,4 +71,4 @@ def test_passwords_in_a_url_are_not_shown(url: str, shown: str) -> None:
     ],
 )
 def test_addresses_become_urls(host: str, url: str) -> None:
-    assert serve._url(host, 80) == url
+    assert url_of(host, 80) == url

@@ -14,18 +14,19 @@ __all__ = ["served"]
 
 
 @contextlib.contextmanager
-def served(application: Any, http: str) -> Iterator[str]:
+def served(application: Any, http: str, port: int = 0) -> Iterator[str]:
     """Serve in a thread; the value is the URL. Requests are accepted from the start.
 
     Arguments:
         application: the ASGI callable.
         http: uvicorn's implementation of HTTP: ``h11`` or ``httptools``.
+        port: to listen on; 0: any that is free.
     """
     config = uvicorn.Config(
         application, http=http, ws="none", lifespan="off", log_config=None, access_log=False
     )
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as sock:
+    with socket.create_server(("127.0.0.1", port)) as sock:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
         thread.start()
         try:

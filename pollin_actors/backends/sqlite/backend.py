@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from math import isfinite
+from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
@@ -95,6 +96,11 @@ class SqliteBackend:
                 expected = "no options but durability and busy_timeout"
                 raise InvalidValue("backend", expected, repr(name)[:80])
         return cls(path, **options)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self._path)
 
     @property
     def shared(self) -> bool:
