@@ -34,6 +34,7 @@ __all__ = [
     "UNVERIFIED",
     "Quarantine",
     "Quarantined",
+    "delivery_of",
     "hide",
     "new_place",
     "quarantine_of",
@@ -270,7 +271,7 @@ class Verifier:
         endpoint = await self._app.endpoints.find(self._endpoint_id)
         if endpoint is None:
             return Reject("the endpoint does not exist any more")
-        delivery = _delivery(callback.request)
+        delivery = delivery_of(callback.request)
         # By the clock of its arrival: it did not make itself wait.
         at = callback.created_at
         verified = endpoint.intake.scheme.verify(delivery, endpoint.secrets_at(at), at / 1e9)
@@ -296,7 +297,7 @@ class Verifier:
         await self._app.callbacks.push(self._endpoint_id, taken)
 
 
-def _delivery(request: Any) -> Delivery:
+def delivery_of(request: Any) -> Delivery:
     """What came, as it came."""
     if not isinstance(request, Request):
         return Delivery((), b"")

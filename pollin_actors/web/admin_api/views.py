@@ -25,6 +25,7 @@ __all__ = [
     "endpoint_view",
     "handler_view",
     "intake_of",
+    "masked",
     "push_view",
     "record_view",
     "weight",
@@ -97,14 +98,15 @@ def callback_view(callback: Callback) -> dict[str, Any]:
 def _request_view(request: Any) -> dict[str, Any]:
     if not isinstance(request, Request):
         return _value_view(request)
-    headers = [[name, _masked(name, value)] for name, value in request.headers]
+    headers = [[name, masked(name, value)] for name, value in request.headers]
     try:
         return {"headers": headers, "body": request.body.decode()}
     except UnicodeDecodeError:
         return {"headers": headers, "body_base64": b64encode(request.body).decode("ascii")}
 
 
-def _masked(name: str, value: str) -> str:
+def masked(name: str, value: str) -> str:
+    """A value of a header, hidden if its name says that it is a credential."""
     return MASK if _CREDENTIAL.search(name.lower()) else value
 
 
