@@ -29,7 +29,7 @@ class Role(StrEnum):
     """Change things, too."""
 
 
-Authenticate: TypeAlias = "Callable[[Any], Role | str | None | Awaitable[Role | str | None]]"
+Authenticate: TypeAlias = "Callable[[Any], Role | str | Awaitable[Role | str | None] | None]"
 
 
 class TokenKey(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import anyio.to_thread
 
@@ -47,7 +47,7 @@ async def one(visit: Visit) -> Page:
     endpoint, callback, queued = await _find(visit)
     key = callback.id
     records, tree, verdict, body, headers, curl = await asyncio.gather(
-        _reply(visit.app.callbacks.history(endpoint.id, key=key, timeout=visit.timeout)),
+        visit.app.callbacks.history(endpoint.id, key=key, timeout=visit.timeout),
         _tree(visit, endpoint.id, key),
         _verdict(visit, endpoint, callback),
         anyio.to_thread.run_sync(show, callback, visit.query.get("view", "")),
@@ -68,7 +68,7 @@ async def one(visit: Visit) -> Page:
         "has_body": body_of(callback) is not None,
         "headers": headers,
         "curl": curl,
-        "last": records[-1] if records else None,
+        "dead_phases": visit.app.handlers.dead_letters_of(endpoint.id),
     }
     return Page("callback.html", context, watch=Watch((endpoint.id,), every=10.0))
 
@@ -116,10 +116,6 @@ async def _verdict(visit: Visit, endpoint: Endpoint, callback: Callback) -> Verd
         found = await visit.app.endpoints.find(base, timeout=visit.timeout)
         signed_for = endpoint if found is None else found
     return await anyio.to_thread.run_sync(verdict_of, signed_for, callback, quarantined)
-
-
-async def _reply(future: Any) -> Any:
-    return await future
 
 
 async def download(visit: Visit) -> Answer:

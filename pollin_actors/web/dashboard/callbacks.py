@@ -44,7 +44,7 @@ async def index(visit: Visit) -> Page:
         "total": total,
         "first": first,
         "live": first and wanted.is_bare,
-        "columns": ("id", "phase", "created", "size", "attempts", "body"),
+        "dead_phases": visit.app.handlers.dead_letters_of(endpoint_id),
     }
     watch = Watch((endpoint_id,), every=5.0) if first and wanted.is_bare else None
     return Page("callbacks.html", context, watch=watch)

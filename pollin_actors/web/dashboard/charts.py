@@ -33,9 +33,6 @@ class Chart(NamedTuple):
     """How far from the left nothing is known."""
     peak: int
     """The largest number of one bar."""
-    total_came: int
-    total_went: int
-    total_failed: int
     label: str
     """The chart in words."""
 
@@ -53,7 +50,10 @@ def chart(buckets: Sequence[Bucket], width: int = 240, height: int = 40, each_s:
     known = [bucket for bucket in buckets if bucket.came is not None]
     most = max((max(b.came or 0, b.went or 0) for b in known), default=0)
     scale = (height - 2) / most if most else 0.0
-    came, failed, lines, line = [], [], [], []  # type: ignore[var-annotated]
+    came: list[Bar] = []
+    failed: list[Bar] = []
+    lines: list[str] = []
+    line: list[str] = []
     unknown = 0.0
     for index, bucket in enumerate(buckets):
         x = index * step
@@ -68,11 +68,13 @@ def chart(buckets: Sequence[Bucket], width: int = 240, height: int = 40, each_s:
         line.append(f"{x + step / 2:.2f},{height - 1 - (bucket.went or 0) * scale:.2f}")
     if len(line) > 1 and any(bucket.went for bucket in known):
         lines.append(" ".join(line))
-    totals = [sum(getattr(b, name) or 0 for b in known) for name in ("came", "went", "failed")]
+    total_came, total_went, total_failed = (
+        sum(bucket[place] or 0 for bucket in known) for place in range(3)
+    )
     minutes = round(len(known) * each_s / 60)
     label = (
-        f"Last {minutes} minutes: {totals[0]} came in, {totals[1]} were done, "
-        f"{totals[2]} attempts failed; at most {most} in {each_s} seconds"
+        f"Last {minutes} minutes: {total_came} came in, {total_went} were done, "
+        f"{total_failed} attempts failed; at most {most} in {each_s} seconds"
     )
     return Chart(
         width,
@@ -83,6 +85,5 @@ def chart(buckets: Sequence[Bucket], width: int = 240, height: int = 40, each_s:
         tuple(lines),
         round(unknown, 2),
         most,
-        *totals,
         label,
     )

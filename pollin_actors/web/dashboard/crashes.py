@@ -36,9 +36,7 @@ _REDACT = re.compile(
 def redact(text: str) -> str:
     """A text of an exception without what looks like a secret, on one line and not too long."""
     line = " ".join(text[: 4 * TEXT].split())
-    hidden = _REDACT.sub(
-        lambda match: f"{match['name'] or match['scheme'] or ''}**********", line
-    )
+    hidden = _REDACT.sub(lambda match: f"{match['name'] or match['scheme'] or ''}**********", line)
     return hidden if len(hidden) <= TEXT else hidden[: TEXT - 1] + "…"
 
 

@@ -27,7 +27,7 @@ class Letters(NamedTuple):
     phase: str
     back: str
     """The phase that they are tried again in."""
-    count: int
+    held: int
 
 
 async def index(visit: Visit) -> Page:
@@ -86,8 +86,9 @@ def _chosen(visit: Visit, endpoints: list[Endpoint], letters: list[Letters]) -> 
             if endpoint.id == endpoint_id and phase in endpoint.phases:
                 back = next((p for p in endpoint.phases if p != phase), phase)
                 return Letters(endpoint, phase, back, 0)
-    held = [letter for letter in letters if letter.count]
-    return (held or letters or [None])[0]
+    held = [letter for letter in letters if letter.held]
+    first = held or letters
+    return first[0] if first else None
 
 
 async def _count(visit: Visit, endpoint_id: str, phase: str) -> int:
@@ -125,7 +126,7 @@ async def discard(visit: Visit) -> Answer:
         return Redirect("/jobs", (job.id,))
     query = _query(endpoint.id, phase)
     if not visit.form.get("confirmed"):
-        text = f"{key} leaves the queue and is not tried again. It is kept with its history for a while."
+        text = f"{key} leaves the queue, and is not tried again. It is kept for a while."
         return confirm(visit, "Discard it?", text, "Discard", back=("/dead-letters",), query=query)
     await visit.app.callbacks.delete(endpoint.id, key=key, timeout=visit.timeout)
     return Redirect("/dead-letters", (), {**query, "done": "discarded"})

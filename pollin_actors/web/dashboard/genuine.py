@@ -23,9 +23,7 @@ class Verdict(NamedTuple):
     """Why not, or with which secret."""
 
 
-def verdict_of(
-    endpoint: Endpoint, callback: Callback, quarantined: bool = False
-) -> Verdict | None:
+def verdict_of(endpoint: Endpoint, callback: Callback, quarantined: bool = False) -> Verdict | None:
     """Verify a stored request by the scheme of an endpoint, with the secrets that it has now.
 
     It is judged by the time of its arrival. None: it is no request.

@@ -20,7 +20,7 @@ from pollin_actors.web.admin_api.problems import Kind, Problem, problem_of
 from pollin_actors.web.dashboard.flows import Ask
 from pollin_actors.web.dashboard.search import Filter, scan_page
 
-__all__ = ["Action", "Job", "JobState", "Jobs", "replayed"]
+__all__ = ["Action", "Job", "JobState", "Jobs", "read_action", "replayed"]
 
 STEP = 200
 IN_FLIGHT = 32
@@ -86,6 +86,10 @@ class Job:
     def active(self) -> bool:
         return self.state in ACTIVE
 
+    def stands(self, state: JobState) -> bool:
+        """Whether it still stands so: somebody may have stopped it at any ``await``."""
+        return self.state is state
+
     def tell(self) -> None:
         """Wake who watches."""
         for wake in list(self.watchers):
@@ -106,9 +110,6 @@ class Jobs:
         self._timeout = timeout
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def __iter__(self) -> Any:
-        return iter(reversed(self._jobs.values()))
 
     def find(self, job_id: str) -> Job:
         """The job of that name.
@@ -143,7 +144,9 @@ class Jobs:
             Problem: too many are at work already.
         """
         if sum(job.active for job in self._jobs.values()) >= MOST_ACTIVE:
-            raise Problem(_BUSY, f"at most {MOST_ACTIVE} jobs run at once: wait for one, or stop it")
+            raise Problem(
+                _BUSY, f"at most {MOST_ACTIVE} jobs run at once: wait for one, or stop it"
+            )
         # From the oldest on, so that what comes meanwhile moves nothing.
         wanted = Filter(
             wanted.phase,
@@ -177,7 +180,9 @@ class Jobs:
         if job.state is not JobState.READY:
             raise Problem(_WRONG_STATE, f"expected it ready, got it {job.state}")
         if sum(other.active for other in self._jobs.values()) >= MOST_ACTIVE:
-            raise Problem(_BUSY, f"at most {MOST_ACTIVE} jobs run at once: wait for one, or stop it")
+            raise Problem(
+                _BUSY, f"at most {MOST_ACTIVE} jobs run at once: wait for one, or stop it"
+            )
         job.state = JobState.RUNNING
         job.looked = 0
         self._run(job, self._do(job))
@@ -187,6 +192,11 @@ class Jobs:
         if job.active or job.state is JobState.READY:
             job.state = JobState.STOPPED
             job.tell()
+
+    def _check_place(self) -> None:
+        if sum(job.active for job in self._jobs.values()) >= MOST_ACTIVE:
+            detail = f"at most {MOST_ACTIVE} jobs run at once: wait for one, or stop it"
+            raise Problem(_BUSY, detail)
 
     # -- at work -----------------------------------------------------------------------------------
 
@@ -211,24 +221,24 @@ class Jobs:
 
     async def _count(self, job: Job) -> None:
         place: int | None = 0
-        while place is not None and job.state is JobState.COUNTING:
+        while place is not None and job.stands(JobState.COUNTING):
             place, seen, found = await self._scan(job, place, STEP * 5)
             job.looked += seen
             job.matched += sum(callback.created_at <= job.began_at for callback in found)
             job.tell()
-        if job.state is JobState.COUNTING:
+        if job.stands(JobState.COUNTING):
             job.state = JobState.READY
 
     async def _do(self, job: Job) -> None:
         place: int | None = 0
         left = job.matched  # never more than was confirmed
-        while place is not None and left > 0 and job.state is JobState.RUNNING:
+        while place is not None and left > 0 and job.stands(JobState.RUNNING):
             place, seen, found = await self._scan(job, place, STEP)
             found = [callback for callback in found if callback.created_at <= job.began_at][:left]
             left -= len(found)
             job.looked += seen
             for at in range(0, len(found), IN_FLIGHT):
-                if job.state is not JobState.RUNNING:
+                if not job.stands(JobState.RUNNING):
                     break
                 some = found[at : at + IN_FLIGHT]
                 changes = [self._change(job, callback) for callback in some]
@@ -236,10 +246,12 @@ class Jobs:
                     job.done += changed
                     job.skipped += not changed
             job.tell()
-        if job.state is JobState.RUNNING:
+        if job.stands(JobState.RUNNING):
             job.state = JobState.DONE
 
-    async def _scan(self, job: Job, place: int, most: int) -> tuple[int | None, int, list[Callback]]:
+    async def _scan(
+        self, job: Job, place: int, most: int
+    ) -> tuple[int | None, int, list[Callback]]:
         return await scan_page(self._ask, job.endpoint_id, job.wanted, place, most)
 
     @property
@@ -304,9 +316,7 @@ def read_action(value: str) -> Action:
     Raises:
         InvalidValue: it is nothing of that.
     """
-    for action in ("move", "delete", "replay"):
-        if value == action:
-            return action  # type: ignore[return-value]
+    actions: dict[str, Action] = {"move": "move", "delete": "delete", "replay": "replay"}
+    if value in actions:
+        return actions[value]
     raise InvalidValue("action", "move, delete or replay", ascii(value)[:80])
-
-

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from pollin_actors.otp import OtpError
 from pollin_actors.errors import PollinError
+from pollin_actors.otp import OtpError
 from pollin_actors.records import EndpointStats
 from pollin_actors.resources import Endpoint
 from pollin_actors.web.dashboard.charts import Chart, chart
@@ -108,16 +108,16 @@ async def standing_of(visit: Visit, place: Place, flow: Flow) -> Standing:
     endpoint, callbacks = place.endpoint, visit.app.callbacks
     waiting_in = endpoint.consumes or endpoint.phases[:1]
     stats, counts, oldest, quarantined = await asyncio.gather(
-        _reply(callbacks.stats(endpoint.id, timeout=visit.timeout)),
+        callbacks.stats(endpoint.id, timeout=visit.timeout),
         asyncio.gather(
             *(
-                _reply(callbacks.count(endpoint.id, phase=phase, timeout=visit.timeout))
+                callbacks.count(endpoint.id, phase=phase, timeout=visit.timeout)
                 for phase in endpoint.phases
             )
         ),
         asyncio.gather(
             *(
-                _reply(callbacks.fetch(endpoint.id, phase=phase, limit=1, timeout=visit.timeout))
+                callbacks.fetch(endpoint.id, phase=phase, limit=1, timeout=visit.timeout)
                 for phase in waiting_in
             )
         ),
@@ -155,10 +155,6 @@ async def count_quarantined(visit: Visit, place: Place) -> int | None:
     except (PollinError, OtpError):
         return None
     return found
-
-
-async def _reply(future):  # type: ignore[no-untyped-def]
-    return await future
 
 
 OPERATIONS = (Operation("GET", "/", overview),)

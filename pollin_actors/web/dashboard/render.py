@@ -20,6 +20,8 @@ STATIC = {
     "icon.svg": "image/svg+xml",
 }
 LIVE = "live_"
+NOTHING = "\u2013"
+"""Stands for a number that is not known."""
 
 _VISIBLE = {"\n", "\t"}
 
@@ -67,7 +69,7 @@ def _at(ns: int | None) -> datetime | None:
 def duration(seconds: float | None) -> str:
     """About how long, in two units at most."""
     if seconds is None:
-        return "–"
+        return NOTHING
     if seconds < 1:
         return f"{max(seconds, 0) * 1000:.0f} ms"
     if seconds < 60:
@@ -79,6 +81,13 @@ def duration(seconds: float | None) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{hours // 24} d {hours % 24} h" if hours % 24 else f"{hours // 24} d"
+
+
+def coarse(seconds: float | None) -> str:
+    """The same in steps that are not seen to change all the time."""
+    if seconds is None or seconds >= 3600:
+        return duration(seconds)
+    return f"{seconds // 60:.0f} min" if seconds >= 60 else f"{seconds // 5 * 5:.0f} s"
 
 
 def size(count: int) -> str:
@@ -94,7 +103,7 @@ def size(count: int) -> str:
 def number(value: float | None) -> str:
     """A number with thin spaces between thousands."""
     if value is None:
-        return "–"
+        return NOTHING
     if isinstance(value, float) and not value.is_integer():
         return f"{value:,.1f}".replace(",", "\u202f")
     return f"{int(value):,}".replace(",", "\u202f")
@@ -120,12 +129,13 @@ def _environment() -> jinja2.Environment:
         "visible": visible,
         "clock": clock,
         "stamp": stamp,
+        "coarse": coarse,
         "duration": duration,
         "size": size,
         "number": number,
     }
     environment.globals["digest"] = static_digest
-    environment.globals["ui"] = environment.get_template("macros.html").module  # type: ignore[assignment]
+    environment.globals["ui"] = environment.get_template("macros.html").module
     return environment
 
 

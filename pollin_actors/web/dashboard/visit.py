@@ -11,7 +11,6 @@ from urllib.parse import quote, urlencode
 from pollin_actors.application import Application
 from pollin_actors.errors import EndpointNotFound, InvalidValue
 from pollin_actors.resources import MAX_ENDPOINT_ID, Endpoint
-from pollin_actors.web.admin_api.problems import Kind, Problem
 from pollin_actors.web.dashboard.access import Role
 from pollin_actors.web.dashboard.sessions import Session
 
@@ -206,8 +205,3 @@ class Urls:
 def safe_path(path: str) -> str:
     """A path below the root that one may be sent to, or ``/``: never another site."""
     return path if len(path) <= 2_000 and _SAFE_PATH.fullmatch(path) else "/"
-
-
-def busy(detail: str) -> Problem:
-    """Too much of it already."""
-    return Problem(Kind(503, "busy", "There is too much of it already"), detail)
