@@ -22,6 +22,8 @@ PAGES = 4
 BUDGET_S = 0.08
 """Seconds of reading for one page of the dashboard."""
 MOST = 500
+FARTHEST = 1 << 62
+"""No position is larger."""
 
 _IN = frozenset({Kind.PUSHED})
 _OUT = frozenset({Kind.ACKNOWLEDGED, Kind.POPPED})
@@ -176,9 +178,9 @@ async def first_place(reached: Callable[[int], Awaitable[bool]]) -> int:
     does. It takes some forty questions, however much there is."""
     low, high = -1, 0
     while not await reached(high):
-        low, high = high, max(high * 8, 1 << 10)
-        if high >= 1 << 62:
+        if high == FARTHEST:
             return high
+        low, high = high, min(max(high * 8, 1 << 10), FARTHEST)
     while high - low > 1:
         middle = (low + high) // 2
         if await reached(middle):

@@ -153,12 +153,15 @@ async def find(
     found: list[Callback] = []
     until = monotonic() + BUDGET_S
     at: int | None = place
-    while at is not None and len(found) < PER_PAGE and (monotonic() < until or not looked):
+    while at is not None:
         if wanted.newest and at >= NEWEST:
             return Found(found, None, looked, cut=True)
         at, seen, matching = await scan_page(ask, endpoint_id, wanted, at, PER_PAGE - len(found))
         looked += seen
         found += matching
+        # At least one page each time, however late it is: one gets on.
+        if len(found) >= PER_PAGE or monotonic() >= until:
+            break
     following = None if at is None else write_cursor(f"callbacks {order}", at, looked)
     return Found(found, following, looked, jumped=jumped)
 

@@ -99,6 +99,7 @@ def build(app: Application, access: Access, timeout: float, receiver: str | None
     ]
     starlette = Starlette(routes=routes)
     starlette.router.redirect_slashes = False
+    starlette.state.shared, starlette.state.door = shared, door
     return starlette
 
 
