@@ -36,7 +36,7 @@ def send(app: Application, endpoint_id: str, headers: Any, body: bytes) -> int:
     return asyncio.run(call())
 
 
-def one(key: str = "one", **more: str) -> dict[str, str]:
+def one(key: str = "one", **more: str) -> dict[str, Any]:
     return {"endpoint": "orders", "key": key, **more}
 
 
@@ -153,6 +153,7 @@ def act(visitor: Visitor, **fields: Any) -> str:
 
 def wait(visitor: Visitor, path: str, state: str) -> str:
     """The page of a job once it stands so."""
+    page = ""
     for _ in range(10_000):
         page = visitor.page(path)
         if f"</span>{state}</span>" in page:
@@ -258,6 +259,7 @@ def test_what_fails_says_what_was_done(visitor: Visitor, memory: Application) ->
     path = act(visitor, action="delete")
     memory.endpoints.delete("orders").get()
     visitor.post(f"{path}/confirm")
+    page = ""
     for _ in range(10_000):
         page = text_of(visitor.page(path))
         if "failed" in page:

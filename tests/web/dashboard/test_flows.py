@@ -64,7 +64,7 @@ def test_two_who_look_at_once_count_nothing_twice(memory: Application) -> None:
         push(memory, id=f"c{number}")
 
     async def ask(message: Any) -> Any:
-        await asyncio.sleep(0)
+        await asyncio.to_thread(int)  # others get their turn
         return await memory.callbacks._mailbox("orders").ask(message, 5)
 
     async def run() -> Flow:

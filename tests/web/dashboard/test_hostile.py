@@ -46,13 +46,13 @@ def test_nothing_of_it_becomes_markup(attack: str) -> None:
     with app, Visitor(app) as visitor:
         visitor.login()
         request = Request([("x-attack", attack), ("<b>" + attack[:9], "x")], attack.encode())
-        fields = {"id": attack, "ordering_key": attack, "fence": attack}
+        fields: dict[str, Any] = {"id": attack, "ordering_key": attack, "fence": attack}
         app.callbacks.push(ENDPOINT_ID, Callback.new(request, **fields)).get()
         with app.callbacks.subscribe(ENDPOINT_ID, kinds=[Kind.DEAD]) as news:
             next(news)
         child = Callback.new(request, id=f"{attack}/child", parent=attack, phase="done")
         app.callbacks.push(ENDPOINT_ID, child).get()
-        where = {"endpoint": ENDPOINT_ID}
+        where: dict[str, Any] = {"endpoint": ENDPOINT_ID}
         pages = [
             visitor.page("/"),
             visitor.page("/endpoints"),

@@ -190,10 +190,9 @@ def test_a_stream_ends_with_its_time(visitor: Visitor, monkeypatch: pytest.Monke
     monkeypatch.setattr(live, "LIFE_S", 0.0)
 
     async def look() -> None:
-        listener = Listener()
-        async with listening(visitor, "/") as listener:
+        async with listening(visitor, "/") as stream:
             pass
-        assert listener.status == 200
+        assert stream.status == 200
 
     visitor.client.run(look())
 

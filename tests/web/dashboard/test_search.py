@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ def ids(page: str) -> list[str]:
     return _ROW.findall(page)
 
 
-def all_pages(visitor: Visitor, **query: str) -> list[list[str]]:
+def all_pages(visitor: Visitor, **query: Any) -> list[list[str]]:
     """The ids on each page, as one goes on to the next."""
     page = visitor.page("/callbacks", endpoint="orders", **query)
     pages = [ids(page)]
@@ -86,7 +87,7 @@ def test_what_is_looked_for(inbox: Application) -> None:
     with Visitor(inbox) as visitor:
         visitor.login()
 
-        def found(**query: str) -> set[str]:
+        def found(**query: Any) -> set[str]:
             return set(ids(visitor.page("/callbacks", endpoint="orders", **query)))
 
         assert found(text="ada") == {"one", "three"}
@@ -127,7 +128,7 @@ def test_a_time_is_jumped_to(inbox: Application) -> None:
     inbox.callbacks.push("orders", Callback("late", Request(), "", begin + 590 * hour)).get()
     with Visitor(inbox) as visitor:
         visitor.login()
-        query = {"since": "2026-01-25T10:00", "order": "oldest"}
+        query: dict[str, Any] = {"since": "2026-01-25T10:00", "order": "oldest"}
         page = visitor.page("/callbacks", endpoint="orders", **query)
         assert ids(page) == [f"c{number}" for number in range(586, 600)] + ["late"]
         assert int(re.findall(r"(\d+) looked at", text_of(page))[0]) < 50
