@@ -1,6 +1,6 @@
 """Pages of the dashboard over many callbacks in SQLite: how long each takes.
 
-    python -m tests.benchmarks.dashboard              # 1,000,000 callbacks; minutes, and 1 GB of disk
+    python -m tests.benchmarks.dashboard              # 1,000,000 callbacks; takes minutes
     python -m tests.benchmarks.dashboard 300000
     python -m tests.benchmarks.dashboard --file /tmp/inbox.db   # kept, and filled only once
 

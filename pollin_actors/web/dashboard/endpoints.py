@@ -79,12 +79,14 @@ async def disable(visit: Visit) -> Answer:
 
 
 async def _set_enabled(visit: Visit, enabled: bool) -> Answer:
-    endpoint = await visit.endpoint(visit.parts["endpoint_id"])
-    intake = endpoint.intake
-    if intake.enabled is not enabled:
-        fields = {**intake.as_fields(), "enabled": enabled}
-        changed = endpoint.replace(intake=type(intake).from_fields(fields))
-        await visit.app.endpoints.update(changed, timeout=visit.timeout)
+    # One after the other: none may write back a secret that another has replaced meanwhile.
+    async with visit.shared.changing:
+        endpoint = await visit.endpoint(visit.parts["endpoint_id"])
+        intake = endpoint.intake
+        if intake.enabled is not enabled:
+            fields = {**intake.as_fields(), "enabled": enabled}
+            changed = endpoint.replace(intake=type(intake).from_fields(fields))
+            await visit.app.endpoints.update(changed, timeout=visit.timeout)
     done = "enabled" if enabled else "disabled"
     return Redirect("/endpoints", (endpoint.id,), {"done": done})
 
@@ -97,9 +99,10 @@ async def rotate(visit: Visit) -> Answer:
         # Not asked on another page: what was typed would have to stand in it.
         raise InvalidValue("confirmed", "that the box is ticked", "that it is not")
     secret = Secret(given) if given else None
-    changed = await visit.app.endpoints.rotate(
-        endpoint.id, secret=secret, overlap=overlap, timeout=visit.timeout
-    )
+    async with visit.shared.changing:
+        changed = await visit.app.endpoints.rotate(
+            endpoint.id, secret=secret, overlap=overlap, timeout=visit.timeout
+        )
     if secret is not None:
         return Redirect("/endpoints", (endpoint.id,), {"done": "rotated"})
     # Once, to who had it generated: nobody else could ever tell it to the sender.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 import anyio.to_thread
+import structlog
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -56,6 +59,8 @@ from pollin_actors.web.dashboard.visit import (
 
 __all__ = ["OPERATIONS", "build"]
 
+log = structlog.get_logger("pollin_actors")
+
 OPERATIONS: tuple[Operation, ...] = (
     *overview.OPERATIONS,
     *endpoints.OPERATIONS,
@@ -83,7 +88,8 @@ def build(app: Application, access: Access, timeout: float, receiver: str | None
         timeout: seconds that the inbox has for each question.
         receiver: the URL below which webhooks are received; None: not known.
     """
-    shared = Shared(app, timeout, receiver, Flows(app), Crashes(app), Jobs(app, timeout))
+    jobs, changing = Jobs(app, timeout), asyncio.Lock()
+    shared = Shared(app, timeout, receiver, Flows(app), Crashes(app), jobs, changing)
     door = Door(access)
     resources: dict[str, _Resource] = {}
     for operation in OPERATIONS:
@@ -157,7 +163,12 @@ class _Resource(Base):
         )
         if "stream" in query and request.method == "GET":
             return self._stream(operation, request, visit)
-        return await self._response(request, visit, await operation.run(visit))
+        answer = await operation.run(visit)
+        if operation.needs is Role.WRITE and isinstance(answer, Redirect):
+            client = request.client.host if request.client else ""
+            with contextlib.suppress(Exception):
+                log.info("dashboard.changed", path=visit.path[:300], address=client)
+        return await self._response(request, visit, answer)
 
     async def _response(self, request: Request, visit: Visit, answer: Answer) -> Response:
         if isinstance(answer, Redirect):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class Shared:
         flows: what came and went.
         crashes: the last crashes.
         jobs: what is done to many callbacks.
+        changing: held while an endpoint is read, changed and written back.
     """
 
     app: Application
@@ -54,6 +56,7 @@ class Shared:
     flows: Flows
     crashes: Crashes
     jobs: Jobs
+    changing: asyncio.Lock
 
 
 class Watch(NamedTuple):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from pollin_actors import Application
-from pollin_actors.errors import InvalidValue
+from pollin_actors.errors import InvalidValue, MissingExtra
 from pollin_actors.web import dashboard
+from pollin_actors.web.admin_api.tokens import read_tokens
 from pollin_actors.web.dashboard import sessions
 from pollin_actors.web.dashboard.access import Access, Role
 from pollin_actors.web.dashboard.attempts import FAILURES, Attempts
@@ -183,8 +186,6 @@ def test_sessions_end_with_their_time_and_with_their_token() -> None:
 
 
 def _access(*tokens: str) -> Access:
-    from pollin_actors.web.admin_api.tokens import read_tokens
-
     return Access(read_tokens(tokens), None, None, None, ())
 
 
@@ -254,3 +255,27 @@ def test_nothing_shows_a_token() -> None:
     access = _access(WRITER)
     assert WRITER not in repr(access)
     assert WRITER not in repr(access.of_token(WRITER))
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("starlette.applications", "starlette"), ("jinja2", "jinja2")]
+)
+def test_without_what_it_needs(
+    memory: Application, monkeypatch: pytest.MonkeyPatch, module: str, package: str
+) -> None:
+    """The error says which extra brings it."""
+    monkeypatch.setitem(sys.modules, module, None)
+    for name in ("service", "render", "answering", "entrances"):
+        monkeypatch.delitem(sys.modules, f"pollin_actors.web.dashboard.{name}", raising=False)
+    with pytest.raises(MissingExtra) as caught:
+        dashboard(memory, token=WRITER)
+    assert (caught.value.package, caught.value.extra) == (package, "server")
+
+
+def test_the_receiver_needs_none_of_it() -> None:
+    """Nor does the name of the dashboard, until it is used."""
+    program = (
+        "import sys; from pollin_actors.web import asgi, dashboard; "
+        "assert not {'starlette', 'anyio', 'jinja2'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -108,7 +108,7 @@ def test_a_webhook_is_seen_arriving_and_is_steered(browser: Browser, site: Site)
         key = answer.json()["id"]
         expect(rows).to_have_count(3)
         expect(rows.first).to_contain_text("4711")
-        expect(page.locator("#announce")).to_have_text("1 new callbacks")
+        expect(page.locator("#announce")).to_have_text("1 new callback")
         rows.first.get_by_role("link").click()
         expect(page.locator("h1")).to_have_text(key)
         expect(page.locator("pre.body")).to_contain_text('"order": 4711')

@@ -54,6 +54,11 @@
       && /^(INPUT|SELECT|TEXTAREA)$/.test(focused.tagName);
   }
 
+  // Which of the things that can have it has the focus, and giving it to the one that is there now.
+  const focusable = (element) => [...element.querySelectorAll("a, button, summary, [tabindex]")];
+  const focusIn = (element) => focusable(element).indexOf(document.activeElement);
+  const focusOn = (element, place) => focusable(element)[place]?.focus({ preventScroll: true });
+
   // Keeps what has not changed, so that focus, selection and what is open stay.
   function update(old, fresh) {
     const rows = old.querySelector(":scope > [data-list], :scope > table > [data-list]");
@@ -65,7 +70,9 @@
     if (!wanted.some((node) => node.dataset && known.has(node.dataset.key))) {
       const added = wanted.filter((node) => node.dataset && node.dataset.key).length;
       const had = known.size;
+      const place = focusIn(from);
       from.replaceChildren(...wanted);
+      focusOn(from, place);
       from.querySelectorAll("[data-key]").forEach((element) => sources.set(element, element.outerHTML));
       return had ? added : 0;
     }
@@ -87,13 +94,12 @@
           added += update(element, node);
         } else {
           const open = element.querySelector("details[open]") !== null;
-          const focus = element.contains(document.activeElement)
-            ? [...element.querySelectorAll("a, button, summary")].indexOf(document.activeElement) : -1;
+          const focus = focusIn(element);
           sources.set(node, node.outerHTML);
           element.replaceWith(node);
           if (place === element) place = node;
           if (open && node.querySelector("details")) node.querySelector("details").open = true;
-          if (focus >= 0) node.querySelectorAll("a, button, summary")[focus]?.focus();
+          focusOn(node, focus);
           element = node;
         }
       }
@@ -113,7 +119,8 @@
       const holder = document.createElement("div");
       holder.append(parse(html));
       const added = update(element, holder);
-      if (added && element.dataset.announce) say(`${added} ${element.dataset.announce}`);
+      const what = element.dataset.announce;
+      if (added && what) say(added === 1 ? `1 ${what}` : `${added} ${what}s`);
     }
   }
 
