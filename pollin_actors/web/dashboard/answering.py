@@ -127,7 +127,11 @@ class Base:
         """What every template knows."""
         root, path = root_of(request), path_of(request)
         theme = request.cookies.get(THEME_COOKIE, "auto")
-        query = [pair for pair in pairs_of(request) if pair[0] not in ("stream", "done")]
+        try:
+            pairs = pairs_of(request)
+        except Problem:
+            pairs = []  # this is the page that says so
+        query = [pair for pair in pairs if pair[0] not in ("stream", "done")]
         behind = f"?{urlencode(query)}" if query else ""
         return {
             "url": Urls(root),
@@ -140,7 +144,7 @@ class Base:
             "form_token": self._door.sessions.form_token(session),
             "theme": theme if theme in THEMES else "auto",
             "themes": THEMES,
-            "notice": NOTICES.get(request.query_params.get("done", ""), ""),
+            "notice": NOTICES.get(dict(pairs).get("done", ""), ""),
             "is_live": page.watch is not None,
             "now": time.time_ns(),
             **page.context,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pollin_actors import Application, Callback, Endpoint, Request
 from pollin_actors.records import Kind
 from pollin_actors.web.dashboard.render import visible
+from pollin_actors.web.dashboard.service import OPERATIONS
 from pollin_actors.web.dashboard.visit import Urls
 from tests.web.dashboard.visitor import READER, WRITER, Visitor, orders
 
@@ -119,3 +123,43 @@ def test_what_is_not_seen_is_written_out(text: str, shown: str) -> None:
     """Characters that hide, reorder or steer a terminal are shown as escapes."""
     assert visible(text) == shown
     assert visible("a\nb", lines=True) == "a\nb"
+
+
+TEXT = st.text(max_size=40) | st.sampled_from(["orders", "one", "", "\x00", "\ud800", "1" * 30])
+NAMES = ["endpoint", "key", "phase", "since", "until", "header", "text", "kept", "order", "cursor"]
+FIELDS = ["action", "phase_to", "into", "back", "name", "secret", "overlap", "confirmed", "page"]
+QUERIES = st.dictionaries(st.sampled_from([*NAMES, *FIELDS]), TEXT, max_size=5)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_rubbish_is_no_error_of_ours(visitor: Visitor, data: st.DataObject) -> None:
+    """Whatever is asked for: the answer is a page, and never 500."""
+    operation = data.draw(st.sampled_from(OPERATIONS))
+    path = operation.path
+    for name in ("{endpoint_id}", "{job_id}"):
+        if name in path:
+            part = quote(data.draw(TEXT), safe="", errors="replace")
+            path = path.replace(name, part or "x")
+    fields = data.draw(QUERIES)
+    encoded = urlencode(fields, errors="surrogatepass")
+    if operation.method == "GET":
+        answer = visitor.client.get(f"/dash{path}?{encoded}")
+    else:
+        body = f"form_token={visitor.form_token()}&{encoded}"
+        headers = {"origin": visitor.base, "content-type": "application/x-www-form-urlencoded"}
+        answer = visitor.client.post(f"/dash{path}", content=body, headers=headers)
+    assert answer.status_code in (200, 303, 400, 404, 409, 422, 503), answer.text
+    if answer.status_code == 503:
+        assert "jobs run at once" in answer.text
+
+
+@pytest.mark.parametrize("query", [b"a=%ff", b"&" * 5_000, b"a=b&" * 500, b"\xff"])
+def test_what_cannot_be_read_is_said_on_a_page(visitor: Visitor, query: bytes) -> None:
+    """Also where nobody is logged in."""
+    for path in ("/", "/login", "/nowhere", "/callbacks"):
+        for _ in range(2):
+            answer = visitor.client.get(f"/dash{path}?{query.decode('latin-1')}")
+            assert answer.status_code < 500
+            assert answer.headers["content-security-policy"]
+        visitor.client.cookies.clear()
