@@ -7,6 +7,7 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
@@ -119,8 +120,7 @@ def _keys(tokens: Tokens | None, role: Role) -> tuple[TokenKey, ...]:
 
 
 def _token_key(token: Secret, role: Role) -> TokenKey:
-    # Slow on purpose: who has a cookie must not find the token by trying.
-    key = hashlib.pbkdf2_hmac("sha256", token.encode(), _SALT, _ROUNDS)
+    key = _derive(token.encode())
     return TokenKey(hmac.digest(key, b"name", "sha256").hex()[:12], key, role, token)
 
 
@@ -129,7 +129,13 @@ def _key(value: object) -> bytes:
     if not isinstance(text, str) or len(text) < 16:
         got = f"{len(text)} characters" if isinstance(text, str) else f"a {type(text).__name__}"
         raise InvalidValue("key", "a str or a Secret of at least 16 characters", got)
-    return hashlib.pbkdf2_hmac("sha256", text.encode(), _SALT, _ROUNDS)
+    return _derive(text.encode())
+
+
+@lru_cache(maxsize=16)
+def _derive(secret: bytes) -> bytes:
+    # Slow on purpose: who has a cookie must not find the token by trying.
+    return hashlib.pbkdf2_hmac("sha256", secret, _SALT, _ROUNDS)
 
 
 def _origin(value: object) -> str:

@@ -80,12 +80,13 @@ class Stream:
         pairs.append((b"content-type", b"text/event-stream; charset=utf-8"))
         self._streams.open += 1
         try:
-            with contextlib.suppress(OSError, TimeoutError):
-                await send({"type": "http.response.start", "status": 200, "headers": pairs})
-                async with anyio.create_task_group() as group:
-                    group.start_soon(_until_gone, receive, group.cancel_scope)
+            async with anyio.create_task_group() as group:
+                group.start_soon(_until_gone, receive, group.cancel_scope)
+                # The client has gone, or does not take what it is sent.
+                with contextlib.suppress(OSError, TimeoutError):
+                    await send({"type": "http.response.start", "status": 200, "headers": pairs})
                     await self._write(send)
-                    group.cancel_scope.cancel()
+                group.cancel_scope.cancel()
         finally:
             self._streams.open -= 1
 

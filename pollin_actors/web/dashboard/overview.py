@@ -29,10 +29,13 @@ class Standing:
         stats: its counts.
         phases: how many are in each phase.
         waiting: seconds since the oldest that waits was created; None: none waits.
-        second: per second, lately; and in the last minute.
+        second: what happened in the last ten seconds.
+        minute: and in the last minute.
         chart: what came and went.
         dead: how many dead letters there are.
+        dead_phases: where they are put.
         quarantined: how many did not verify; None: nothing is ever taken unverified.
+        behind: so much happens that not all of it is read.
     """
 
     endpoint: Endpoint

@@ -43,6 +43,7 @@ from pollin_actors.web.dashboard.entrances import Login, Logout, Theme
 from pollin_actors.web.dashboard.flows import Flows
 from pollin_actors.web.dashboard.jobs import Jobs
 from pollin_actors.web.dashboard.live import Stream
+from pollin_actors.web.dashboard.places import Directory
 from pollin_actors.web.dashboard.render import FOLDER, STATIC, fragments, static_digest
 from pollin_actors.web.dashboard.sessions import LIFETIME_S, Session
 from pollin_actors.web.dashboard.visit import (
@@ -89,7 +90,7 @@ def build(app: Application, access: Access, timeout: float, receiver: str | None
         receiver: the URL below which webhooks are received; None: not known.
     """
     jobs, changing = Jobs(app, timeout), asyncio.Lock()
-    shared = Shared(app, timeout, receiver, Flows(app), Crashes(app), jobs, changing)
+    shared = Shared(app, timeout, receiver, Flows(app), Crashes(app), jobs, Directory(), changing)
     door = Door(access)
     resources: dict[str, _Resource] = {}
     for operation in OPERATIONS:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pollin_actors.web.dashboard.crashes import Crashes
     from pollin_actors.web.dashboard.flows import Flows
     from pollin_actors.web.dashboard.jobs import Jobs
+    from pollin_actors.web.dashboard.places import Directory
 
 __all__ = [
     "Answer",
@@ -47,6 +48,7 @@ class Shared:
         flows: what came and went.
         crashes: the last crashes.
         jobs: what is done to many callbacks.
+        directory: the endpoints.
         changing: held while an endpoint is read, changed and written back.
     """
 
@@ -56,6 +58,7 @@ class Shared:
     flows: Flows
     crashes: Crashes
     jobs: Jobs
+    directory: Directory
     changing: asyncio.Lock
 
 

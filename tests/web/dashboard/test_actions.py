@@ -17,7 +17,7 @@ from pollin_actors.records import Kind
 from pollin_actors.resources import Intake
 from pollin_actors.web import asgi
 from pollin_actors.web.dashboard.jobs import MOST_ACTIVE
-from tests.web.dashboard.visitor import Visitor, orders, push, text_of
+from tests.web.dashboard.visitor import Visitor, orders, push, push_all, text_of
 
 
 def phase_of(app: Application, key: str) -> str | None:
@@ -165,9 +165,7 @@ def wait(visitor: Visitor, path: str, state: str) -> str:
 @pytest.mark.parametrize("text", ["", "yes"])
 def test_all_that_match_are_moved(inbox: Application, text: str) -> None:
     """They are counted first, and nothing is done before it was confirmed."""
-    for number in range(450):
-        body = b"yes" if number % 3 == 0 else b"no"
-        push(inbox, body, id=f"c{number}")
+    push_all(inbox, {f"c{n}": b"no" if n % 3 else b"yes" for n in range(450)})
     with Visitor(inbox) as visitor:
         visitor.login()
         path = act(visitor, action="move", phase_to="done", text=text)
@@ -233,8 +231,7 @@ def test_a_job_can_be_stopped_before_it_begins(visitor: Visitor, memory: Applica
 
 def test_a_job_is_stopped_in_the_middle(visitor: Visitor, memory: Application) -> None:
     """After the step that is under way; what was done stays done."""
-    for number in range(1_000):
-        push(memory, id=f"c{number}")
+    push_all(memory, {f"c{n}": b"" for n in range(1_000)})
     path = act(visitor, action="delete")
     jobs = visitor.service.state.shared.jobs
     job = jobs.find(path.rpartition("/")[2])

@@ -10,7 +10,7 @@ import pytest
 from pollin_actors import Application, Endpoint
 from pollin_actors.web.dashboard import flows
 from pollin_actors.web.dashboard.flows import Flow, Flows, first_place
-from tests.web.dashboard.visitor import push
+from tests.web.dashboard.visitor import push, push_all
 
 
 def read(app: Application, kept: Flows, endpoint_id: str = "orders") -> tuple[Flow, int]:
@@ -48,8 +48,7 @@ def test_so_much_that_not_all_is_read(inbox: Application, monkeypatch: pytest.Mo
     questions."""
     monkeypatch.setattr(flows, "PAGE", 10)
     kept = Flows(inbox)
-    for number in range(1_000):
-        push(inbox, id=f"c{number}")
+    push_all(inbox, {f"c{n}": b"" for n in range(1_000)})
     flow, asked = read(inbox, kept)
     assert flow.behind
     assert asked < 200

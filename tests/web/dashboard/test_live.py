@@ -59,9 +59,11 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(visitor: Visitor, path: str, query: str = "") -> AsyncIterator[Listener]:
+async def listening(
+    visitor: Visitor, path: str, query: str = "", listener: Listener | None = None
+) -> AsyncIterator[Listener]:
     """A stream of a page; the visitor leaves in the end, and it is seen to end then."""
-    listener = Listener()
+    listener = Listener() if listener is None else listener
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -195,6 +197,26 @@ def test_a_stream_ends_with_its_time(visitor: Visitor, monkeypatch: pytest.Monke
         assert stream.status == 200
 
     visitor.client.run(look())
+
+
+def test_a_client_that_is_gone_is_noticed_by_the_sending(visitor: Visitor) -> None:
+    """Some servers say by an OSError that nobody is there any more: the stream ends quietly."""
+
+    async def look() -> None:
+        listener = Listener()
+        real = listener.send
+
+        async def send(message: Any) -> None:
+            await real(message)
+            if b"event: parts" in message.get("body", b""):
+                raise OSError("gone")
+
+        listener.send = send  # type: ignore[method-assign]
+        async with listening(visitor, "/", listener=listener) as stream:
+            await stream.until("live_totals", "Queued")
+
+    visitor.client.run(look())
+    assert visitor.service.state.door.streams.open == 0
 
 
 def test_nobody_listens_without_logging_in(memory: Application) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from pollin_actors import Application, Callback, Endpoint, Secret, otp
+from pollin_actors.backends.memory import MemoryBackend
+from pollin_actors.messages import Count, FetchReverse, FindEndpoint, History, HistoryPage, Stats
+from pollin_actors.otp import ReplyFuture
 from pollin_actors.resources import Intake
 from pollin_actors.signatures import parse_scheme
-from tests.web.dashboard.visitor import Visitor, orders, push, text_of
+from pollin_actors.testing import FaultyBackend
+from tests.web.dashboard.visitor import WRITER, Visitor, orders, push, text_of
 
 
 def test_the_overview_counts(inbox: Application) -> None:
@@ -226,3 +231,48 @@ def test_without_an_answer_pages_say_so(memory: Application, visitor: Visitor) -
         assert "Try again" in answer.text
     assert visitor.post("/callback/move", endpoint="orders", key="x").status_code == 503
     assert visitor.get("/login").status_code == 303
+
+
+class Slow(MemoryBackend):
+    """Never answers some questions."""
+
+    slow: type | None = None
+
+    def execute(self, message: Any) -> Any:
+        return ReplyFuture() if type(message) is self.slow else super().execute(message)
+
+
+@pytest.mark.parametrize(
+    ("question", "path"),
+    [
+        (FetchReverse, "/callbacks"),
+        (Stats, "/"),
+        (HistoryPage, "/"),
+        (FindEndpoint, "/endpoints/orders"),
+        (History, "/callback?endpoint=orders&key=one"),
+        (Count, "/dead-letters?endpoint=orders&phase=failed"),
+    ],
+)
+def test_a_question_that_is_not_answered_has_its_time(question: type, path: str) -> None:
+    """Then the page says so, and the others are there."""
+    backend = Slow()
+    with Application(backend, endpoints=[orders()]) as app:
+        push(app, id="one")
+        app.add_handler(lambda callback: None, "orders", phase="done", dead_letter="failed")
+        with Visitor(app, token=WRITER, timeout=0.05) as visitor:
+            visitor.login()
+            backend.slow = question
+            answer = visitor.get(path)
+            assert answer.status_code == 503
+            assert "did not answer in time" in answer.text
+            assert visitor.get("/tree").status_code == 200
+
+
+def test_a_backend_that_fails_is_a_page() -> None:
+    """It says that it is not available, and once it is the pages are there again."""
+    backend = FaultyBackend(MemoryBackend())
+    with Application(backend, endpoints=[orders()]) as app, Visitor(app) as visitor:
+        visitor.login()
+        backend.fail(FetchReverse, times=1)
+        assert "not available" in visitor.page("/callbacks", 503)
+        visitor.page("/callbacks")

@@ -11,7 +11,7 @@ import pytest
 from pollin_actors import Application
 from pollin_actors.resources import Callback, Request
 from pollin_actors.web.dashboard import search
-from tests.web.dashboard.visitor import Visitor, push, text_of
+from tests.web.dashboard.visitor import Visitor, push, push_all, text_of
 
 _ROW = re.compile(r'<tr data-key="([^"]*)"')
 _NEXT = re.compile(r'href="(/dash/callbacks\?[^"]*cursor=[^"]*)"')
@@ -36,8 +36,7 @@ def all_pages(visitor: Visitor, **query: Any) -> list[list[str]]:
 def test_all_pages_hold_everything_once(inbox: Application, query: dict[str, str]) -> None:
     """In the order that was asked for, fifty to a page."""
     names = [f"c{number:03}" for number in range(130)]
-    for name in names:
-        push(inbox, id=name)
+    push_all(inbox, dict.fromkeys(names, b""))
     with Visitor(inbox) as visitor:
         visitor.login()
         pages = all_pages(visitor, **query)
@@ -52,8 +51,8 @@ def test_a_search_is_bounded_and_goes_on(
 ) -> None:
     """Each request looks for a while, answers with what it has found, and says how to go on."""
     monkeypatch.setattr(search, "BUDGET_S", 0.0)
-    for number in range(2_100):
-        push(inbox, b"needle" if number % 700 == 350 else b"hay", id=f"c{number}")
+    bodies = {f"c{n}": b"needle" if n % 700 == 350 else b"hay" for n in range(2_100)}
+    push_all(inbox, bodies)
     with Visitor(inbox) as visitor:
         visitor.login()
         first = visitor.page("/callbacks", endpoint="orders", text="NEEDLE", order=order)
@@ -68,8 +67,7 @@ def test_a_search_is_bounded_and_goes_on(
 @pytest.mark.parametrize("order", ["newest", "oldest"])
 def test_many_matches_are_none_too_few(inbox: Application, order: str) -> None:
     """Where a page is full in the middle of what was read, the next goes on behind it."""
-    for number in range(700):
-        push(inbox, b"needle" if number % 2 else b"hay", id=f"c{number:03}")
+    push_all(inbox, {f"c{n:03}": b"needle" if n % 2 else b"hay" for n in range(700)})
     with Visitor(inbox) as visitor:
         visitor.login()
         pages = all_pages(visitor, text="needle", order=order)
@@ -121,9 +119,9 @@ def test_a_time_is_jumped_to(inbox: Application) -> None:
     """From the oldest on, it begins near the time that is asked for; the whole can be had."""
     begin = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000_000
     hour = 3_600_000_000_000
-    for number in range(600):
-        at = begin + number * hour
-        inbox.callbacks.push("orders", Callback(f"c{number}", Request(), "", at)).get()
+    many = [Callback(f"c{n}", Request(), "", begin + n * hour) for n in range(600)]
+    for pushed in [inbox.callbacks.push("orders", callback) for callback in many]:
+        pushed.get()
     # Pushed late, as out of a dump.
     inbox.callbacks.push("orders", Callback("late", Request(), "", begin + 590 * hour)).get()
     with Visitor(inbox) as visitor:

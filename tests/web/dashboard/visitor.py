@@ -6,6 +6,7 @@ import asyncio
 import html
 import re
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ from starlette.routing import Mount
 
 from pollin_actors import Application, Callback, Endpoint, Request, web
 
-__all__ = ["READER", "WRITER", "Client", "Visitor", "orders", "push", "text_of"]
+__all__ = ["READER", "WRITER", "Client", "Visitor", "orders", "push", "push_all", "text_of"]
 
 WRITER = "the-token-of-writers-in-tests"
 READER = "the-token-of-readers-in-tests"
@@ -33,6 +34,13 @@ def push(app: Application, body: bytes = b"{}", headers: Any = (), **more: Any) 
     endpoint_id = more.pop("endpoint_id", "orders")
     callback = Callback.new(Request(list(headers), body), **more)
     return app.callbacks.push(endpoint_id, callback).get().callback
+
+
+def push_all(app: Application, bodies: Mapping[str, bytes]) -> None:
+    """Queue many callbacks, by their ids."""
+    callbacks = (Callback.new(Request([], body), id=key) for key, body in bodies.items())
+    for pushed in [app.callbacks.push("orders", callback) for callback in callbacks]:
+        pushed.get()
 
 
 class Client:
