@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pollin_actors.errors import InvalidValue
-from pollin_actors.resources import Callback
 from pollin_actors.web.dashboard.access import Role
-from pollin_actors.web.dashboard.bodies import preview
 from pollin_actors.web.dashboard.jobs import read_action
 from pollin_actors.web.dashboard.places import places_of
 from pollin_actors.web.dashboard.search import Filter, find, read_filter
 from pollin_actors.web.dashboard.visit import Answer, Operation, Page, Redirect, Visit, Watch
 
-__all__ = ["FILTERS", "OPERATIONS", "row_of"]
+__all__ = ["FILTERS", "OPERATIONS"]
 
 FILTERS = ("phase", "since", "until", "header", "text", "kept", "order")
 MOST_ENDPOINTS = 500
@@ -32,14 +28,13 @@ async def index(visit: Visit) -> Page:
     found = await find(visit.ask, endpoint_id, wanted, cursor, visit.query.get("whole") == "1")
     total = await _total(visit, endpoint_id, wanted)
     first = cursor is None
-    rows = [row_of(callback) for callback in found.callbacks]
     ids = [place.endpoint.id for place in places[:MOST_ENDPOINTS]]
     context = {
         "endpoint": endpoint,
         "ids": ids if endpoint_id in ids else [endpoint_id, *ids],
         "filters": {name: visit.query.get(name, "") for name in FILTERS},
         "wanted": wanted,
-        "rows": rows,
+        "rows": found.rows,
         "found": found,
         "total": total,
         "first": first,
@@ -48,19 +43,6 @@ async def index(visit: Visit) -> Page:
     }
     watch = Watch((endpoint_id,), every=5.0) if first and wanted.is_bare else None
     return Page("callbacks.html", context, watch=watch)
-
-
-def row_of(callback: Callback) -> dict[str, Any]:
-    """One row of a list."""
-    return {
-        "id": callback.id,
-        "phase": callback.phase,
-        "created_at": callback.created_at,
-        "size": callback.size,
-        "attempts": callback.attempts,
-        "preview": preview(callback),
-        "origin": callback.origin,
-    }
 
 
 async def _total(visit: Visit, endpoint_id: str, wanted: Filter) -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pollin_actors.errors import InvalidValue
 from pollin_actors.records import Kind
-from pollin_actors.resources import Callback, Endpoint
+from pollin_actors.resources import Endpoint
 from pollin_actors.web.dashboard.access import Role
-from pollin_actors.web.dashboard.callbacks import row_of
 from pollin_actors.web.dashboard.confirming import confirm
 from pollin_actors.web.dashboard.places import places_of
+from pollin_actors.web.dashboard.rows import Row
 from pollin_actors.web.dashboard.search import Filter, find
 from pollin_actors.web.dashboard.visit import Answer, Operation, Page, Redirect, Visit, Watch
 
@@ -42,18 +42,18 @@ async def index(visit: Visit) -> Page:
     counts = await asyncio.gather(*(_count(visit, it[0].id, it[1]) for it in known))
     letters = [Letters(*it, count) for it, count in zip(known, counts, strict=True)]
     chosen = _chosen(visit, endpoints, letters)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     following = None
     if chosen is not None:
         wanted = Filter(phase=chosen.phase)
         cursor = visit.query.get("cursor") or None
         found = await find(visit.ask, chosen.endpoint.id, wanted, cursor)
         reasons = await asyncio.gather(
-            *(_reason(visit, chosen.endpoint.id, callback) for callback in found.callbacks)
+            *(_reason(visit, chosen.endpoint.id, row.id) for row in found.rows)
         )
         following = found.following
-        for callback, reason in zip(found.callbacks, reasons, strict=True):
-            rows.append({**row_of(callback), "reason": reason})
+        for row, reason in zip(found.rows, reasons, strict=True):
+            rows.append(row._replace(reason=reason))
     context = {
         "letters": letters,
         "chosen": chosen,
@@ -96,8 +96,8 @@ async def _count(visit: Visit, endpoint_id: str, phase: str) -> int:
     return found
 
 
-async def _reason(visit: Visit, endpoint_id: str, callback: Callback) -> str:
-    records = await visit.app.callbacks.history(endpoint_id, key=callback.id, timeout=visit.timeout)
+async def _reason(visit: Visit, endpoint_id: str, key: str) -> str:
+    records = await visit.app.callbacks.history(endpoint_id, key=key, timeout=visit.timeout)
     said = [it.reason for it in records if it.kind in (Kind.DEAD, Kind.FAILED) and it.reason]
     return said[-1] if said else ""
 

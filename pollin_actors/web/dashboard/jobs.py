@@ -18,7 +18,7 @@ from pollin_actors.replay import new_id
 from pollin_actors.resources import Callback, Outcome
 from pollin_actors.web.admin_api.problems import Kind, Problem, problem_of
 from pollin_actors.web.dashboard.flows import Ask
-from pollin_actors.web.dashboard.search import Filter, scan_page
+from pollin_actors.web.dashboard.search import Filter, Scanned, scan_page
 
 __all__ = ["Action", "Job", "JobState", "Jobs", "read_action", "replayed"]
 
@@ -222,7 +222,7 @@ class Jobs:
     async def _count(self, job: Job) -> None:
         place: int | None = 0
         while place is not None and job.stands(JobState.COUNTING):
-            place, seen, found = await self._scan(job, place, STEP * 5)
+            place, seen, found, _ = await self._scan(job, place, STEP * 5)
             job.looked += seen
             job.matched += sum(callback.created_at <= job.began_at for callback in found)
             job.tell()
@@ -233,7 +233,7 @@ class Jobs:
         place: int | None = 0
         left = job.matched  # never more than was confirmed
         while place is not None and left > 0 and job.stands(JobState.RUNNING):
-            place, seen, found = await self._scan(job, place, STEP)
+            place, seen, found, _ = await self._scan(job, place, STEP)
             found = [callback for callback in found if callback.created_at <= job.began_at][:left]
             left -= len(found)
             job.looked += seen
@@ -249,9 +249,7 @@ class Jobs:
         if job.stands(JobState.RUNNING):
             job.state = JobState.DONE
 
-    async def _scan(
-        self, job: Job, place: int, most: int
-    ) -> tuple[int | None, int, list[Callback]]:
+    async def _scan(self, job: Job, place: int, most: int) -> Scanned:
         return await scan_page(self._ask, job.endpoint_id, job.wanted, place, most)
 
     @property

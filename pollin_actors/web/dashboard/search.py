@@ -18,8 +18,9 @@ from pollin_actors.web.admin_api.cursors import read_cursor, write_cursor
 from pollin_actors.web.admin_api.table import THREAD_FROM
 from pollin_actors.web.admin_api.views import MASK, masked, weight
 from pollin_actors.web.dashboard.flows import Ask, first_place
+from pollin_actors.web.dashboard.rows import Row, row_of
 
-__all__ = ["PER_PAGE", "Filter", "Found", "find", "read_filter", "scan_page"]
+__all__ = ["PER_PAGE", "Filter", "Found", "Scanned", "find", "read_filter", "scan_page"]
 
 PER_PAGE = 50
 SCAN = 500
@@ -29,6 +30,9 @@ BUDGET_S = 0.12
 NEWEST = 100_000
 """How far back the newest can be leafed through; what is older is found from the other end."""
 LONGEST = 500
+FIRST_STEP = 16
+"""How many of the newest are read first; then four times as many, or fewer if they are large."""
+STEP_BYTES = 2 * 1024 * 1024
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
 
@@ -117,7 +121,7 @@ def _read_time(name: str, text: str) -> int | None:
 class Found(NamedTuple):
     """What one request has found."""
 
-    callbacks: list[Callback]
+    rows: list[Row]
     following: str | None
     """The cursor to go on with; None: that was all."""
     looked: int
@@ -150,15 +154,19 @@ async def find(
         place, looked = read_cursor(cursor, f"callbacks {order}", int, int)
     elif wanted.since is not None and not wanted.newest and not whole:
         place, jumped = await _near(ask, endpoint_id, wanted), True
-    found: list[Callback] = []
+    found: list[Row] = []
     until = monotonic() + BUDGET_S
     at: int | None = place
+    step = FIRST_STEP
     while at is not None:
         if wanted.newest and at >= NEWEST:
             return Found(found, None, looked, cut=True)
-        at, seen, matching = await scan_page(ask, endpoint_id, wanted, at, PER_PAGE - len(found))
+        some = await scan_page(ask, endpoint_id, wanted, at, PER_PAGE - len(found), step)
+        at, seen, matching, held = some
         looked += seen
-        found += matching
+        # Only the lines are kept: the bodies of fifty may be some hundred megabytes.
+        found += map(row_of, matching)
+        step = min(step * 4, SCAN) if held < STEP_BYTES else max(step // 4, 1)
         # At least one page each time, however late it is: one gets on.
         if len(found) >= PER_PAGE or monotonic() >= until:
             break
@@ -166,19 +174,37 @@ async def find(
     return Found(found, following, looked, jumped=jumped)
 
 
+class Scanned(NamedTuple):
+    """One page that was read."""
+
+    following: int | None
+    """Where the next one begins; None: there is none."""
+    seen: int
+    """How many were looked at."""
+    matching: list[Callback]
+    """Those of them that match, at most as many as were wanted."""
+    weight: int
+    """About how many bytes were read."""
+
+
 async def scan_page(
-    ask: Ask, endpoint_id: str, wanted: Filter, place: int, most: int
-) -> tuple[int | None, int, list[Callback]]:
+    ask: Ask, endpoint_id: str, wanted: Filter, place: int, most: int, step: int = SCAN
+) -> Scanned:
     """Read one page, and take what matches.
 
-    Returns:
-        Where the next one begins, None for nowhere; how many were looked at; what matches of
-        those, at most ``most``.
+    Arguments:
+        ask: asks the inbox.
+        endpoint_id: whose callbacks.
+        wanted: which.
+        place: where the page begins.
+        most: how many are wanted at most.
+        step: how many are read at most, where the inbox does not bound what they weigh.
     """
     bare = not (wanted.looks_inside or (wanted.phase and not wanted.newest))
     count = min(most, SCAN) if bare else SCAN
     make: Any = PastPage if wanted.kept else DumpPage
     if wanted.newest:
+        count = min(count, step)
         # One more tells whether there are others.
         message = FetchReverse(endpoint_id, wanted.phase or None, place, count + 1)
         rows: list[Callback] = await ask(message)
@@ -187,21 +213,22 @@ async def scan_page(
     else:
         page: Page = await ask(make(endpoint_id, place or None, count))
         rows, following = page
+    held = weight(rows)
     if bare:
-        return following, len(rows), rows
-    if weight(rows) >= THREAD_FROM:
+        return Scanned(following, len(rows), rows, held)
+    if held >= THREAD_FROM:
         matching = await anyio.to_thread.run_sync(_matching, wanted, rows, most)
     else:
         matching = _matching(wanted, rows, most)
     if len(matching) < most or (following is None and matching[-1] is rows[-1]):
-        return following, len(rows), matching
+        return Scanned(following, len(rows), matching, held)
     # As many as are wanted: it goes on behind the last of them.
     seen = next(n for n, row in enumerate(rows, 1) if row is matching[-1])
     if wanted.newest:
-        return place + seen, seen, matching
+        return Scanned(place + seen, seen, matching, held)
     if seen < len(rows):
         following = (await ask(make(endpoint_id, place or None, seen))).cursor
-    return following, seen, matching
+    return Scanned(following, seen, matching, held)
 
 
 def _matching(wanted: Filter, rows: list[Callback], most: int) -> list[Callback]:

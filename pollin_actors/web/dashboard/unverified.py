@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-from pollin_actors.resources import Callback
 from pollin_actors.web.dashboard.access import Role
-from pollin_actors.web.dashboard.callbacks import row_of
 from pollin_actors.web.dashboard.confirming import confirm
 from pollin_actors.web.dashboard.places import Place, place_of, places_of
+from pollin_actors.web.dashboard.rows import Row
 from pollin_actors.web.dashboard.search import PER_PAGE, Filter, find
 from pollin_actors.web.dashboard.visit import Answer, Operation, Page, Redirect, Visit, Watch
 from pollin_actors.web.quarantine import QUARANTINED, UNVERIFIED, quarantine_of
@@ -27,15 +25,15 @@ async def index(visit: Visit) -> Page:
     if not chosen and places:
         held = [place for place, count in zip(places, counts, strict=True) if count[1]]
         chosen = (held or places)[0].endpoint.id
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     following = None
     if chosen and any(place.endpoint.id == chosen for place in places):
         wanted, source = Filter(phase=QUARANTINED), quarantine_of(chosen)
         found = await find(visit.ask, source, wanted, visit.query.get("cursor") or None)
-        reasons = await asyncio.gather(*(_reason(visit, source, it) for it in found.callbacks))
+        reasons = await asyncio.gather(*(_reason(visit, source, row.id) for row in found.rows))
         following = found.following
-        for callback, reason in zip(found.callbacks, reasons, strict=True):
-            rows.append({**row_of(callback), "reason": reason})
+        for row, reason in zip(found.rows, reasons, strict=True):
+            rows.append(row._replace(reason=reason))
     context = {
         "places": list(zip(places, counts, strict=True)),
         "chosen": chosen,
@@ -56,8 +54,8 @@ async def _counts(visit: Visit, place: Place) -> tuple[int, int]:
     return waiting, held
 
 
-async def _reason(visit: Visit, source: str, callback: Callback) -> str:
-    records = await visit.app.callbacks.history(source, key=callback.id, timeout=visit.timeout)
+async def _reason(visit: Visit, source: str, key: str) -> str:
+    records = await visit.app.callbacks.history(source, key=key, timeout=visit.timeout)
     reasons = [record.reason for record in records if record.to_phase == QUARANTINED]
     return reasons[-1] if reasons else ""
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from pollin_actors import Application
+from pollin_actors.backends.memory import MemoryBackend
+from pollin_actors.messages import FetchReverse
 from pollin_actors.resources import Callback, Request
 from pollin_actors.web.dashboard import search
-from tests.web.dashboard.visitor import Visitor, push, push_all, text_of
+from tests.web.dashboard.visitor import Visitor, orders, push, push_all, text_of
 
 _ROW = re.compile(r'<tr data-key="([^"]*)"')
 _NEXT = re.compile(r'href="(/dash/callbacks\?[^"]*cursor=[^"]*)"')
@@ -51,6 +53,7 @@ def test_a_search_is_bounded_and_goes_on(
 ) -> None:
     """Each request looks for a while, answers with what it has found, and says how to go on."""
     monkeypatch.setattr(search, "BUDGET_S", 0.0)
+    monkeypatch.setattr(search, "FIRST_STEP", search.SCAN)
     bodies = {f"c{n}": b"needle" if n % 700 == 350 else b"hay" for n in range(2_100)}
     push_all(inbox, bodies)
     with Visitor(inbox) as visitor:
@@ -143,3 +146,28 @@ def test_the_newest_end_somewhere(
     for number in range(120):
         push(memory, id=f"c{number}")
     assert [len(page) for page in all_pages(visitor)] == [50, 50, 0]
+
+
+class Watched(MemoryBackend):
+    """Notes how many are asked for at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: list[int] = []
+
+    def execute(self, message: Any) -> Any:
+        if isinstance(message, FetchReverse):
+            self.limits.append(message.limit)
+        return super().execute(message)
+
+
+@pytest.mark.parametrize("query", [{}, {"phase": "received"}, {"text": "nothing"}])
+def test_large_bodies_are_read_a_few_at_a_time(query: Any) -> None:
+    """Of a list only lines are held, and what is read at once stays bounded."""
+    backend = Watched()
+    with Application(backend, endpoints=[orders()]) as app, Visitor(app) as visitor:
+        visitor.login()
+        push_all(app, {f"c{n}": b"x" * 1_000_000 for n in range(60)})
+        visitor.page("/callbacks", endpoint="orders", **query)
+        assert backend.limits[:3] == [17, 5, 2]
+        assert max(backend.limits[1:]) == 5
