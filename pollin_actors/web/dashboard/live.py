@@ -91,7 +91,7 @@ class Stream:
             self._streams.open -= 1
 
     async def _write(self, send: Send) -> None:
-        await _send(send, "retry: 2000\n\n")
+        await _send(send, "retry: 500\n\n")
         with contextlib.ExitStack() as watching:
             watched = None
             while monotonic() < self._until and not _server_ends():

@@ -132,8 +132,10 @@
   let paused = false;
   let ended = false;
   let again = null;
+  let doubt = null;
 
   function show(state, text) {
+    clearTimeout(doubt);
     button.dataset.state = state;
     button.querySelector(".text").textContent = text;
     button.setAttribute("aria-pressed", String(!paused));
@@ -166,7 +168,9 @@
         show("waiting", "Not live");
         again = setTimeout(begin, 10000);
       } else if (!ended) {
-        show("waiting", "Connecting");
+        // A stream ends after a minute and begins anew: nobody is to be told of that.
+        clearTimeout(doubt);
+        doubt = setTimeout(() => show("waiting", "Connecting"), 3000);
       }
     });
   }
