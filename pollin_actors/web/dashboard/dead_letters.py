@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import NamedTuple
 
-from pollin_actors.errors import InvalidValue
+from pollin_actors.errors import EndpointNotFound, InvalidValue
 from pollin_actors.records import Kind
 from pollin_actors.resources import Endpoint
 from pollin_actors.web.dashboard.access import Role
@@ -33,7 +34,7 @@ class Letters(NamedTuple):
 async def index(visit: Visit) -> Page:
     places = (await places_of(visit))[:MOST_ENDPOINTS]
     endpoints = [place.endpoint for place in places]
-    flows = await visit.shared.flows.read(visit.ask, [endpoint.id for endpoint in endpoints])
+    flows = await visit.shared.flows.read(visit.ask, endpoints)
     known = [
         (endpoint, phase, back)
         for endpoint in endpoints
@@ -92,8 +93,10 @@ def _chosen(visit: Visit, endpoints: list[Endpoint], letters: list[Letters]) -> 
 
 
 async def _count(visit: Visit, endpoint_id: str, phase: str) -> int:
-    found: int = await visit.app.callbacks.count(endpoint_id, phase=phase, timeout=visit.timeout)
-    return found
+    count = visit.app.callbacks.count(endpoint_id, phase=phase, timeout=visit.timeout)
+    with contextlib.suppress(EndpointNotFound):  # it is deleted at this moment
+        return int(await count)
+    return 0
 
 
 async def _reason(visit: Visit, endpoint_id: str, key: str) -> str:

@@ -43,7 +43,7 @@ async def index(visit: Visit) -> Page:
 async def one(visit: Visit) -> Page:
     place = await place_of(visit, visit.parts["endpoint_id"])
     endpoint_id = place.endpoint.id
-    flow = (await visit.shared.flows.read(visit.ask, [endpoint_id]))[endpoint_id]
+    flow = (await visit.shared.flows.read(visit.ask, [place.endpoint]))[endpoint_id]
     standing = await standing_of(visit, place, flow)
     handlers = [info for info in visit.app.handlers if info.endpoint_id == endpoint_id]
     if place.quarantine is not None:

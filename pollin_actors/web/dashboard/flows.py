@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 from typing import Any, NamedTuple
 
 from pollin_actors.application import Application
+from pollin_actors.errors import EndpointNotFound
 from pollin_actors.messages import HistoryPage
 from pollin_actors.records import Kind, Record, RecordPage
+from pollin_actors.resources import Endpoint
 
 __all__ = ["Bucket", "Flow", "Flows", "first_place"]
 
@@ -41,9 +44,14 @@ class Bucket(NamedTuple):
 
 
 class Flow:
-    """One endpoint's."""
+    """One endpoint's.
 
-    def __init__(self) -> None:
+    Arguments:
+        created_at: when it was created.
+    """
+
+    def __init__(self, created_at: int) -> None:
+        self.created_at = created_at
         self.position = 0
         self.since: int | None = None
         """Seconds since the epoch from which on everything was read; None: nothing was."""
@@ -105,36 +113,38 @@ class Flows:
         self._app = app
         self._flows: OrderedDict[str, Flow] = OrderedDict()
 
-    async def read(self, ask: Ask, endpoint_ids: Iterable[str]) -> dict[str, Flow]:
-        """The flows of endpoints, read up to now as far as that is quick.
-
-        Errors of reading one leave it as it was.
-        """
-        until, read = monotonic() + BUDGET_S, {}
-        now = self.now()
-        for endpoint_id in endpoint_ids:
-            flow = self._flows.setdefault(endpoint_id, Flow())
-            self._flows.move_to_end(endpoint_id)
-            read[endpoint_id] = flow
+    async def read(self, ask: Ask, endpoints: Iterable[Endpoint]) -> dict[str, Flow]:
+        """The flows of endpoints by their ids, read up to now as far as that is quick."""
+        until, now = monotonic() + BUDGET_S, self.now()
+        read: dict[str, Flow] = {}
+        for endpoint in endpoints:
+            flow = read[endpoint.id] = self._of(endpoint)
             # Who reads already is not disturbed: nothing is to be counted twice.
-            if not flow.reading and monotonic() < until:
-                flow.reading = True
-                try:
-                    await _catch_up(flow, ask, endpoint_id, now)
-                finally:
-                    flow.reading = False
-                flow.forget(now)
+            if flow.reading or monotonic() >= until:
+                continue
+            flow.reading = True
+            try:
+                # It was deleted at this moment: then there is nothing more to count.
+                with contextlib.suppress(EndpointNotFound):
+                    await _catch_up(flow, ask, endpoint.id, now)
+            finally:
+                flow.reading = False
+            flow.forget(now)
         while len(self._flows) > MOST:
             self._flows.popitem(last=False)
         return read
 
+    def _of(self, endpoint: Endpoint) -> Flow:
+        flow = self._flows.get(endpoint.id)
+        if flow is None or flow.created_at != endpoint.created_at:
+            # An endpoint that was made anew counts its positions anew.
+            flow = self._flows[endpoint.id] = Flow(endpoint.created_at)
+        self._flows.move_to_end(endpoint.id)
+        return flow
+
     def now(self) -> float:
         """Seconds since the epoch, by the clock of the inbox."""
         return self._app.runtime.clock.time_ns() / 1e9
-
-    def forget(self, endpoint_id: str) -> None:
-        """Of an endpoint that was emptied or deleted."""
-        self._flows.pop(endpoint_id, None)
 
 
 async def _catch_up(flow: Flow, ask: Ask, endpoint_id: str, now: float) -> None:
@@ -154,7 +164,6 @@ async def _read_on(flow: Flow, ask: Ask, endpoint_id: str) -> bool:
     for _ in range(PAGES):
         page: RecordPage = await ask(HistoryPage(endpoint_id, flow.position, PAGE))
         flow.add(page.records)
-        # Positions begin anew with an endpoint that was made anew; then there is nothing here.
         flow.position = page.cursor
         if len(page.records) < PAGE:
             flow.behind = False

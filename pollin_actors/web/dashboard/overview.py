@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from pollin_actors.errors import PollinError
-from pollin_actors.otp import OtpError
+from pollin_actors.errors import EndpointNotFound
 from pollin_actors.records import EndpointStats
 from pollin_actors.resources import Endpoint
 from pollin_actors.web.dashboard.charts import Chart, chart
@@ -55,17 +54,17 @@ async def overview(visit: Visit) -> Page:
     places = await places_of(visit)
     number = _page_number(visit, len(places))
     shown = places[number * ENDPOINTS : (number + 1) * ENDPOINTS]
-    flows = await visit.shared.flows.read(visit.ask, [place.endpoint.id for place in shown])
-    # One that is deleted at this moment is no reason to show none.
+    flows = await visit.shared.flows.read(visit.ask, [place.endpoint for place in shown])
     found = await asyncio.gather(
         *(standing_of(visit, place, flows[place.endpoint.id]) for place in shown),
         return_exceptions=True,
     )
-    standings = [standing for standing in found if isinstance(standing, Standing)]
-    if not standings:
-        for failure in found:
-            if isinstance(failure, BaseException):
-                raise failure
+    standings: list[Standing] = []
+    for standing in found:
+        if isinstance(standing, Standing):
+            standings.append(standing)
+        elif not isinstance(standing, EndpointNotFound):  # one that is deleted at this moment
+            raise standing
     context = {
         "standings": standings,
         "totals": _totals(standings),
@@ -155,7 +154,7 @@ async def count_quarantined(visit: Visit, place: Place) -> int | None:
         found: int = await visit.app.callbacks.count(
             place.quarantine, phase="quarantined", timeout=visit.timeout
         )
-    except (PollinError, OtpError):
+    except EndpointNotFound:
         return None
     return found
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+from pollin_actors.errors import EndpointNotFound
 from pollin_actors.web.dashboard.access import Role
 from pollin_actors.web.dashboard.confirming import confirm
 from pollin_actors.web.dashboard.places import Place, place_of, places_of
@@ -49,9 +51,11 @@ async def index(visit: Visit) -> Page:
 async def _counts(visit: Visit, place: Place) -> tuple[int, int]:
     assert place.quarantine is not None
     callbacks, source = visit.app.callbacks, place.quarantine
-    waiting = await callbacks.count(source, phase=UNVERIFIED, timeout=visit.timeout)
-    held = await callbacks.count(source, phase=QUARANTINED, timeout=visit.timeout)
-    return waiting, held
+    with contextlib.suppress(EndpointNotFound):  # it is deleted at this moment
+        waiting = await callbacks.count(source, phase=UNVERIFIED, timeout=visit.timeout)
+        held = await callbacks.count(source, phase=QUARANTINED, timeout=visit.timeout)
+        return waiting, held
+    return 0, 0
 
 
 async def _reason(visit: Visit, source: str, key: str) -> str:

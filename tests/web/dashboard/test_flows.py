@@ -23,7 +23,9 @@ def read(app: Application, kept: Flows, endpoint_id: str = "orders") -> tuple[Fl
         return await app.callbacks._mailbox(endpoint_id).ask(message, 5)
 
     async def run() -> Flow:
-        return (await kept.read(ask, [endpoint_id]))[endpoint_id]
+        endpoint = await app.endpoints.find(endpoint_id)
+        assert endpoint is not None
+        return (await kept.read(ask, [endpoint]))[endpoint_id]
 
     return asyncio.run(run()), asked
 
@@ -67,7 +69,9 @@ def test_two_who_look_at_once_count_nothing_twice(memory: Application) -> None:
         return await memory.callbacks._mailbox("orders").ask(message, 5)
 
     async def run() -> Flow:
-        some = await asyncio.gather(*(kept.read(ask, ["orders"]) for _ in range(5)))
+        endpoint = await memory.endpoints.find("orders")
+        assert endpoint is not None
+        some = await asyncio.gather(*(kept.read(ask, [endpoint]) for _ in range(5)))
         return some[0]["orders"]
 
     assert asyncio.run(run()).rates(kept.now(), 60).came == 50
@@ -104,3 +108,32 @@ def test_flows_are_bounded(memory: Application, monkeypatch: pytest.MonkeyPatch)
         memory.endpoints.create(Endpoint.new(id=name)).get()
         read(memory, kept, name)
     assert list(kept._flows) == ["b", "c"]
+
+
+def test_an_endpoint_that_is_made_anew_is_counted_anew(inbox: Application) -> None:
+    """Its positions may begin anew, too."""
+    kept = Flows(inbox)
+    push_all(inbox, {f"c{n}": b"" for n in range(20)})
+    assert read(inbox, kept)[0].rates(kept.now(), 60).came == 20
+    inbox.endpoints.delete("orders").get()
+    inbox.endpoints.create(Endpoint.new(id="orders", ttl=0)).get()
+    assert read(inbox, kept)[0].rates(kept.now(), 60).came == 0
+    push(inbox)
+    assert read(inbox, kept)[0].rates(kept.now(), 60).came == 1
+
+
+def test_one_that_is_gone_is_no_reason_to_count_none(memory: Application) -> None:
+    """It was deleted a moment ago, perhaps by another process."""
+    kept = Flows(memory)
+    gone = Endpoint.new(id="gone")
+    push(memory)
+
+    async def ask(message: Any) -> Any:
+        return await memory.callbacks._mailbox(message.endpoint_id).ask(message, 5)
+
+    async def run() -> Flow:
+        orders = await memory.endpoints.find("orders")
+        assert orders is not None
+        return (await kept.read(ask, [gone, orders]))["orders"]
+
+    assert asyncio.run(run()).rates(kept.now(), 60).came == 1

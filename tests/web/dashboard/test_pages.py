@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -276,3 +277,25 @@ def test_a_backend_that_fails_is_a_page() -> None:
         backend.fail(FetchReverse, times=1)
         assert "not available" in visitor.page("/callbacks", 503)
         visitor.page("/callbacks")
+
+
+def test_what_another_process_deletes_is_left_out(tmp_path: Path) -> None:
+    """What was read a moment ago may be gone: the others are shown all the same."""
+    url = f"sqlite:///{tmp_path / 'inbox.db'}"
+    later = Endpoint.new(id="later", intake=Intake(verify="later"))
+    place = Endpoint.new(
+        ["unverified", "quarantined"], id="later.unverified", intake=Intake(enabled=False)
+    )
+    both = [orders(), later, place]
+    with (
+        Application(url, endpoints=both) as app,
+        Application(url) as other,
+        Visitor(app) as visitor,
+    ):
+        visitor.login()
+        assert ">later<" in visitor.page("/")
+        for endpoint in (later, place):
+            other.endpoints.delete(endpoint.id).get()
+        for path in ("/", "/dead-letters", "/callbacks", "/endpoints"):
+            assert "orders" in visitor.page(path)
+        assert ">later<" not in visitor.page("/")
