@@ -61,7 +61,6 @@ class Job:
         action: what is done.
         target: the phase that is moved to, or the endpoint that is replayed into.
         began_at: nanoseconds since the epoch; what was created later is left alone.
-        back: the page to go back to.
     """
 
     id: str
@@ -70,7 +69,6 @@ class Job:
     action: Action
     target: str
     began_at: int
-    back: str = ""
     state: JobState = JobState.COUNTING
     matched: int = 0
     looked: int = 0
@@ -135,18 +133,13 @@ class Jobs:
 
         return leave
 
-    async def begin(
-        self, endpoint_id: str, wanted: Filter, action: Action, target: str, back: str = ""
-    ) -> Job:
+    async def begin(self, endpoint_id: str, wanted: Filter, action: Action, target: str) -> Job:
         """Count what would be done; nothing is changed.
 
         Raises:
             Problem: too many are at work already.
         """
-        if sum(job.active for job in self._jobs.values()) >= MOST_ACTIVE:
-            raise Problem(
-                _BUSY, f"at most {MOST_ACTIVE} jobs run at once: wait for one, or stop it"
-            )
+        self._check_place()
         # From the oldest on, so that what comes meanwhile moves nothing.
         wanted = Filter(
             wanted.phase,
@@ -157,15 +150,15 @@ class Jobs:
             wanted.kept and action == "replay",
             newest=False,
         )
-        job = Job(uuid7(), endpoint_id, wanted, action, target, time.time_ns(), back)
+        job = Job(uuid7(), endpoint_id, wanted, action, target, time.time_ns())
         callbacks = self._app.callbacks
         job.total = await callbacks.count(endpoint_id, timeout=self._timeout)
         if wanted.looks_inside or wanted.kept:
+            self._check_place()  # others may have begun meanwhile
             self._run(job, self._count(job))
         else:
-            job.matched = await callbacks.count(
-                endpoint_id, phase=wanted.phase or None, timeout=self._timeout
-            )
+            phase = wanted.phase or None
+            job.matched = await callbacks.count(endpoint_id, phase=phase, timeout=self._timeout)
             job.looked, job.state = job.total, JobState.READY
         self._jobs[job.id] = job
         self._forget()
@@ -179,10 +172,7 @@ class Jobs:
         """
         if job.state is not JobState.READY:
             raise Problem(_WRONG_STATE, f"expected it ready, got it {job.state}")
-        if sum(other.active for other in self._jobs.values()) >= MOST_ACTIVE:
-            raise Problem(
-                _BUSY, f"at most {MOST_ACTIVE} jobs run at once: wait for one, or stop it"
-            )
+        self._check_place()
         job.state = JobState.RUNNING
         job.looked = 0
         self._run(job, self._do(job))
@@ -241,13 +231,20 @@ class Jobs:
                 if not job.stands(JobState.RUNNING):
                     break
                 some = found[at : at + IN_FLIGHT]
-                changes = [self._change(job, callback) for callback in some]
-                for changed in await asyncio.gather(*changes):
-                    job.done += changed
-                    job.skipped += not changed
+                await self._change_all(job, some)
             job.tell()
         if job.stands(JobState.RUNNING):
             job.state = JobState.DONE
+
+    async def _change_all(self, job: Job, some: list[Callback]) -> None:
+        changes = [self._change(job, callback) for callback in some]
+        # All of them, whatever becomes of one: what was done is counted.
+        results = await asyncio.gather(*changes, return_exceptions=True)
+        job.done += sum(result is True for result in results)
+        job.skipped += sum(result is False for result in results)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     async def _scan(self, job: Job, place: int, most: int) -> Scanned:
         return await scan_page(self._ask, job.endpoint_id, job.wanted, place, most)

@@ -13,8 +13,11 @@ import httpx
 import pytest
 
 from pollin_actors import Application, Callback, Endpoint, Secret
+from pollin_actors.backends.memory import MemoryBackend
+from pollin_actors.messages import DeleteCallback
 from pollin_actors.records import Kind
 from pollin_actors.resources import Intake
+from pollin_actors.testing import FaultyBackend
 from pollin_actors.web import asgi
 from pollin_actors.web.dashboard.jobs import MOST_ACTIVE
 from tests.web.dashboard.visitor import Visitor, orders, push, push_all, text_of
@@ -263,6 +266,25 @@ def test_what_fails_says_what_was_done(visitor: Visitor, memory: Application) ->
             break
     assert "What was done stays done" in page
     assert "does not exist" in page
+
+
+def test_what_was_done_before_a_failure_is_counted() -> None:
+    """Of those under way when one fails, too."""
+    backend = FaultyBackend(MemoryBackend())
+    with Application(backend, endpoints=[orders()]) as app, Visitor(app) as visitor:
+        visitor.login()
+        push_all(app, {f"c{n}": b"" for n in range(100)})
+        path = act(visitor, action="delete")
+        backend.fail(DeleteCallback, skip=40, times=1)
+        visitor.post(f"{path}/confirm")
+        job = visitor.service.state.shared.jobs.find(path.rpartition("/")[2])
+        for _ in range(10_000):
+            visitor.page(path)
+            if not job.active:
+                break
+        assert job.state == "failed"
+        assert app.callbacks.count("orders").get() == 100 - job.done
+        assert job.done == 63
 
 
 def test_jobs_are_bounded_and_unknown_ones_are_not_found(
