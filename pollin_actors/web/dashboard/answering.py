@@ -89,6 +89,12 @@ class Base:
             await answer(scope, receive, send)
 
     async def answer(self, request: Request, session: Session | None) -> ASGIApp:
+        """What is answered; what it raises becomes a page.
+
+        Arguments:
+            request: whatever came.
+            session: of who asks; None: no cookie of ours came with it.
+        """
         raise NotImplementedError
 
     async def problem(
@@ -188,15 +194,22 @@ class Base:
 
 
 def root_of(request: Request) -> str:
+    """The path that the dashboard is mounted at, percent-encoded; empty for the root."""
     return quote(str(request.scope.get("root_path", "")).rstrip("/"), safe="/")
 
 
 def path_of(request: Request) -> str:
+    """The path below that, decoded."""
     path, root = str(request.scope["path"]), str(request.scope.get("root_path", ""))
     return path.removeprefix(root) or "/"
 
 
 def pairs_of(request: Request) -> list[tuple[str, str]]:
+    """The parameters of the URL.
+
+    Raises:
+        Problem: they cannot be read.
+    """
     return _parse(request.scope["query_string"])
 
 
@@ -219,6 +232,7 @@ async def _read(request: Request) -> bytes:
 
 
 def see_other(location: str) -> Response:
+    """Go on there, by GET."""
     return Response(status_code=303, headers={**HEADERS, "Location": location})
 
 

@@ -82,6 +82,8 @@ class Login(Base):
 
 
 class Logout(Base):
+    """Logging out."""
+
     async def answer(self, request: Request, session: Session | None) -> ASGIApp:
         if request.method != "POST":
             raise Problem(_WRONG_METHOD, "expected POST", headers={"Allow": "POST"})
@@ -94,6 +96,8 @@ class Logout(Base):
 
 
 class Theme(Base):
+    """Light or dark, for those whose system does not say what they want here."""
+
     async def answer(self, request: Request, session: Session | None) -> ASGIApp:
         if request.method != "POST":
             raise Problem(_WRONG_METHOD, "expected POST", headers={"Allow": "POST"})

@@ -73,6 +73,7 @@ class Stream:
         self._headers = headers
         self._until = min(until, monotonic() + LIFE_S)
         self._bell = asyncio.Event()
+        self._rung = False
         self._sent: dict[str, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +97,7 @@ class Stream:
             watched = None
             while monotonic() < self._until and not _server_ends():
                 # First the bell, then the look: what changes meanwhile rings it again.
+                self._rung = False
                 self._bell.clear()
                 began = monotonic()
                 failed, watch, text = await self._changes()
@@ -129,6 +131,10 @@ class Stream:
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
+            # Once for each look: thousands of changes a second cost their makers next to nothing.
+            if self._rung:
+                return
+            self._rung = True
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(self._bell.set)
 

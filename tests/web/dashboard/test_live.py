@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pollin_actors import Application, otp
+from pollin_actors import Application, Callback, otp
 from pollin_actors.otp.event_hooks import EventHooks
 from pollin_actors.web.dashboard import live
 from tests.web.dashboard.visitor import READER, Visitor, orders, push
@@ -197,6 +197,34 @@ def test_a_stream_ends_with_its_time(visitor: Visitor, monkeypatch: pytest.Monke
         assert stream.status == 200
 
     visitor.client.run(look())
+
+
+def test_many_changes_ring_once(
+    visitor: Visitor, memory: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who pushes does not pay for those who look; and the last change is seen all the same."""
+    rings = 0
+
+    async def look() -> None:
+        loop = asyncio.get_running_loop()
+        real = loop.call_soon_threadsafe
+
+        def counted(callback: Any, *more: Any, **options: Any) -> Any:
+            nonlocal rings
+            rings += getattr(callback, "__self__", None).__class__ is asyncio.Event
+            return real(callback, *more, **options)
+
+        async with listening(visitor, "/callbacks", "endpoint=orders") as stream:
+            await stream.until("live_rows", "Nothing is queued")
+            with monkeypatch.context() as patch:
+                patch.setattr(loop, "call_soon_threadsafe", counted)
+                # On the loop itself: no look comes between them.
+                for number in range(500):
+                    memory.callbacks.push("orders", Callback.new(None, id=f"c{number}"))
+            await stream.until("live_count", "<strong>500</strong>")
+
+    visitor.client.run(look())
+    assert rings <= 2
 
 
 def test_a_client_that_is_gone_is_noticed_by_the_sending(visitor: Visitor) -> None:
