@@ -27,6 +27,9 @@ is found out then, and no server waits longer for us to end."""
 GAP_S = 0.25
 """Seconds between two looks at least; and ten times what a look takes."""
 
+TICK_S = 1.0
+"""Seconds after which it is noticed that the server ends."""
+
 SEND_S = 20.0
 """Seconds that a client may take to take what it is sent."""
 
@@ -112,9 +115,15 @@ class Stream:
                     self._bell.set()
                 await _send(send, text)
                 await anyio.sleep(max(GAP_S, 10 * (monotonic() - began)))
-                with anyio.move_on_after(1.0 if watched is None else watched.every):
-                    await self._bell.wait()
+                await self._wait(1.0 if watched is None else watched.every)
         await _send(send, "", more=False)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until the bell rings, but not for longer; and not beyond the end of all."""
+        due = min(monotonic() + seconds, self._until)
+        while (left := due - monotonic()) > 0 and not self._bell.is_set() and not _server_ends():
+            with anyio.move_on_after(min(left, TICK_S)):
+                await self._bell.wait()
 
     async def _changes(self) -> tuple[bool, Watch | None, str]:
         try:

@@ -14,6 +14,7 @@ from starlette.routing import Mount
 from pollin_actors import Application, Callback, Endpoint, otp, web
 from pollin_actors.records import Kind
 from pollin_actors.resources import Intake
+from pollin_actors.web.dashboard import live
 from tests.web.dashboard.browser import axe_violations, new_browser, watched
 from tests.web.dashboard.visitor import READER, WRITER, push
 from tests.web.served import served
@@ -152,6 +153,22 @@ def test_live_pages_pause_and_keep_the_focus(browser: Browser, site: Site) -> No
         push(site.app, id="third")
         page.locator("#live").click()
         expect(page.get_by_role("link", name="third")).to_be_visible()
+
+
+def test_streams_begin_anew_by_themselves(
+    browser: Browser, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream ends after a while: what comes between two is not missed."""
+    monkeypatch.setattr(live, "LIFE_S", 0.3)
+    with watched(browser, site.base) as page:
+        log_in(page, site)
+        page.goto(f"{site.url}/callbacks?endpoint=orders")
+        for number in range(3):
+            push(site.app, id=f"number {number}")
+            expect(page.get_by_role("link", name=f"number {number}")).to_be_visible()
+            with page.expect_event("requestfinished", lambda it: "stream=1" in it.url):
+                pass
+        expect(page.locator("#live .text")).to_have_text("Live")
 
 
 def test_attacks_stay_text(browser: Browser, site: Site) -> None:
