@@ -240,10 +240,11 @@ class Application(OwnActors, Handling):
         if runtime is None:
             pool = ThreadPool(settings.pool_size, settings.pool_ceiling, "pollin")
             runtime = Runtime(scheduler=pool)
-        if self._event_hooks:
-            runtime.on_event = self._event_hooks
         try:
             self._runtime = runtime.start()
+            # Only now: a hook that is added at this moment looks for the runtime afterwards.
+            if self._event_hooks:
+                runtime.on_event = self._event_hooks
             self.backend.open(runtime.clock.time_ns)
             self._build(runtime)
             self._declare()
