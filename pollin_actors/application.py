@@ -42,6 +42,7 @@ from pollin_actors.otp import (
     ThreadPool,
 )
 from pollin_actors.otp.cell import ExitRequest, Status
+from pollin_actors.otp.event_hooks import EventHooks
 from pollin_actors.otp.exits import ExitReason
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.mailbox import Mailbox
@@ -107,7 +108,7 @@ class Application(OwnActors, Handling):
         check_declared(self._declared)
         self._children = tuple(children)
         Supervisor(self._children)  # a wrong one is refused here, before anything starts
-        self._on_event = on_event
+        self._event_hooks = EventHooks(on_event)
         self._given_runtime = runtime
         self.backend: Backend = open_backend(
             backend if backend is not None else self.settings.backend
@@ -195,6 +196,18 @@ class Application(OwnActors, Handling):
         """
         return self._endpoints().ask(CheckReady(), timeout)
 
+    def add_event_hook(self, hook: EventHook) -> Callable[[], None]:
+        """Have one more function called with every event of supervision, as ``on_event`` is; also
+        of an application that is running, or is started later.
+
+        Returns:
+            A function that takes the hook away again.
+        """
+        remove = self._event_hooks.add(hook)
+        if self._runtime is not None:
+            self._runtime.on_event = self._event_hooks
+        return remove
+
     def run(self) -> bool:
         """Start, wait for SIGTERM or SIGINT (or for a failure), and stop; in the main thread.
 
@@ -265,12 +278,13 @@ class Application(OwnActors, Handling):
         if runtime is None:
             pool = ThreadPool(settings.pool_size, settings.pool_ceiling, "pollin")
             runtime = Runtime(scheduler=pool)
-        if self._on_event is not None:
-            runtime.on_event = self._on_event
         try:
             self._runtime = runtime.start()
             if isinstance(self.backend, Announces):
                 self.backend.announce_to(self._changes.announced)
+            # Only now: a hook that is added at this moment looks for the runtime afterwards.
+            if self._event_hooks:
+                runtime.on_event = self._event_hooks
             self.backend.open(runtime.clock.time_ns)
             self._build(runtime)
             self._declare()

@@ -184,6 +184,16 @@ class Handlers:
         wanted = {s.phase or endpoint.phases[0] for s in specs if s.endpoint_id == endpoint.id}
         return wanted.intersection(endpoint.phases)
 
+    def dead_letters_of(self, endpoint_id: str) -> dict[str, str | None]:
+        """The phases of an endpoint where handlers of this process put their dead letters, each
+        with the phase that these were taken out of; None: the endpoint's first."""
+        specs = [control.spec for control in list(self._controls.values())]
+        return {
+            spec.dead_letter: spec.phase
+            for spec in specs
+            if spec.endpoint_id == endpoint_id and spec.dead_letter is not None
+        }
+
     def begin(self, find: Callable[[str], ReplyFuture[Endpoint | None]]) -> None:
         """The application is up: have all handlers begin.
 

@@ -14,6 +14,8 @@ MASK = "**********"
 
 # Under this name a request's query is kept beside its headers.
 _QUERY = ":query"
+# And under this one digests of what it has shown.
+_SHOWN = ":shown"
 _PARAMETERS = re.compile("([&;])")
 
 # Names whose values somebody could use, or that were made with a secret. That of an event is none.
@@ -96,7 +98,7 @@ def without_secrets(name: str, value: str, secrets: Secrets) -> str:
 
 
 def _is_credential(name: str) -> bool:
-    return _CREDENTIAL.search(name.lower().replace("_", "-")) is not None
+    return name == _SHOWN or _CREDENTIAL.search(name.lower().replace("_", "-")) is not None
 
 
 def _query(query: str, secrets: Secrets, by_name: bool) -> str:

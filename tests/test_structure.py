@@ -72,6 +72,15 @@ PLUGINS = {
     "pollin_actors.testing.plugin": {"pytest"},
     "pollin_actors.web.admin_api.service": {"anyio", "starlette"},
     "pollin_actors.web.admin_api.stream_operations": {"anyio"},
+    "pollin_actors.web.dashboard.answering": {"anyio", "starlette"},
+    "pollin_actors.web.dashboard.callback": {"anyio"},
+    "pollin_actors.web.dashboard.door": {"starlette"},
+    "pollin_actors.web.dashboard.entrances": {"starlette"},
+    "pollin_actors.web.dashboard.live": {"anyio", "starlette"},
+    "pollin_actors.web.dashboard.render": {"jinja2"},
+    "pollin_actors.web.dashboard.search": {"anyio"},
+    "pollin_actors.web.dashboard.service": {"anyio", "starlette"},
+    "pollin_actors.web.dashboard.supervision": {"anyio"},
 }
 
 TOP_LEVEL = {

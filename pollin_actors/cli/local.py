@@ -137,7 +137,6 @@ class Local(Inbox):
         call = Call(
             app=self.app,
             timeout=self._timeout,
-            changing=asyncio.Lock(),
             mounted_at="",
             endpoint_id=endpoint_id,
             query=query,

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from pollin_actors.application import Application
 from pollin_actors.masking import Secrets
 from pollin_actors.web.admin_api.table import Call
 from pollin_actors.web.quarantine import quarantine_of
 
-__all__ = ["secrets_of"]
+__all__ = ["secrets_at", "secrets_of"]
 
 _PLACE = quarantine_of("")
 
 
 async def secrets_of(call: Call) -> Secrets:
-    """Those of the endpoint that a request is about; where that is the quarantine of another,
-    those of the other too. Asked for before the callbacks: what is popped must be answered."""
-    ids = dict.fromkeys((call.endpoint_id, call.endpoint_id.removesuffix(_PLACE)))
-    found = [await call.app.endpoints.find(id, timeout=call.timeout) for id in ids if id]
+    """Those of the endpoint that a request is about. Asked for before the callbacks: what is popped
+    must be answered."""
+    return await secrets_at(call.app, call.endpoint_id, call.timeout)
+
+
+async def secrets_at(app: Application, endpoint_id: str, timeout: float) -> Secrets:
+    """Those of an endpoint; where that is the quarantine of another, those of the other too.
+
+    Arguments:
+        app: the application.
+        endpoint_id: whose.
+        timeout: seconds for each look.
+    """
+    ids = dict.fromkeys((endpoint_id, endpoint_id.removesuffix(_PLACE)))
+    found = [await app.endpoints.find(id, timeout=timeout) for id in ids if id]
     return Secrets(
         secret
         for endpoint in found

@@ -26,6 +26,10 @@ class Tokens:
     def __repr__(self) -> str:
         return f"<{len(self._tokens)} tokens>"
 
+    def each(self) -> tuple[Secret, ...]:
+        """All of them."""
+        return self._tokens
+
     def accept(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         """Whether one ``Authorization: Bearer`` header shows one of them, and there is no other.
 
