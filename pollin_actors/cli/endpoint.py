@@ -362,7 +362,7 @@ def _show(output: Output, endpoint: Json, stats: Json, phases: dict[str, int]) -
         ("secret", f"fingerprint {endpoint['secret_fingerprint']}"),
     ]
     for old in endpoint["old_secrets"]:
-        pairs.append(("old secret", f"fingerprint {old['fingerprint']}, ends {ago(old['until'])}"))
+        pairs.append(("old secret", f"fingerprint {old['fingerprint']}, until {ago(old['until'])}"))
     output.fields(pairs)
     output.line()
     output.table(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+from urllib.parse import quote
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pollin_actors import Application, Endpoint, Intake
 from pollin_actors.cli import main, serve
@@ -129,8 +131,9 @@ def test_twilio_is_sent_a_form() -> None:
 
 def test_what_only_the_sender_can_sign() -> None:
     """With a key of its own: a remark is where the line would be."""
-    public = "whpk_" + base64.b64encode(bytes(32)).decode()
-    scheme = f"standard?public_keys={public.replace('=', '%3D')}"
+    key = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    public = "whpk_" + base64.b64encode(key).decode()
+    scheme = f"standard?public_keys={quote(public)}"
     with Serve("--intake", scheme, "--secret", "no-secret-of-theirs") as server:
         assert server.curls[0].startswith(f"# {server.url}/webhooks: signed as standard?")
 

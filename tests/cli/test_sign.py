@@ -204,7 +204,7 @@ class TestVerify:
 
     def test_the_query_is_in_the_request_line_or_given(self, tool: Cli) -> None:
         """Where it is signed, it has to come from somewhere."""
-        scheme = "twilio?url=https%3A%2F%2Fx.example%2Fsms"
+        scheme = "twilio?url=https%3A%2F%2Fx.example%2Fsms%3Fb%3D2"
         headers = parse_scheme(scheme).sign(b"A=1", Secret("t"), 0, query=b"b=2")
         sent = Delivery([(n.encode(), v.encode()) for n, v in headers], b"A=1", b"b=2")
         options = ("verify", "--scheme", scheme, "--secret", "t")

@@ -40,7 +40,7 @@ SESSION: list[tuple[list[str], bytes]] = [
     (["endpoint", "list"], b""),
     (["endpoint", "enable", "shop"], b""),
     (["endpoint", "rotate", "shop", "--overlap", "1h"], b""),
-    (["endpoint", "rotate", "shop", "--secret", "given", "--overlap", "0"], b""),
+    (["endpoint", "rotate", "shop", "--secret", "given-by-me", "--overlap", "0"], b""),
     (["endpoint", "rotate", "nothing"], b""),
     (["push", "shop", "--id", "f"], b"f"),
     (["endpoint", "delete", "shop"], b""),

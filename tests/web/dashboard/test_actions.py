@@ -123,7 +123,7 @@ def test_a_secret_that_is_given_is_shown_nowhere(visitor: Visitor, memory: Appli
     endpoint = memory.endpoints.find("orders").get()
     assert endpoint is not None
     assert endpoint.secret == given["secret"]
-    assert endpoint.old_secrets == ()
+    assert endpoint.secrets_at(memory.runtime.clock.time_ns()) == (endpoint.secret,)
 
 
 def test_handlers_are_paused_and_go_on() -> None:
