@@ -362,7 +362,7 @@ class Application(OwnActors, Handling):
             self.endpoints.update(endpoint, expect=stored).get()
         except (EndpointConflict, EndpointNotFound):
             return False
-        if endpoint.secret != declared.secret:
+        if endpoint.secret != declared.secret and not declared.secret.is_generated:
             hint = "it was replaced, and the one that did so is valid: rotate to go back to it"
             log.warning("endpoint.declared_secret_ignored", endpoint=endpoint.id, hint=hint)
         return True

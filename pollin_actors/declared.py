@@ -33,7 +33,8 @@ def declared_over(stored: Endpoint, declared: Endpoint, now: int) -> Endpoint:
     That is the time of its creation, what is consumed already, and old secrets, unless it has
     some of its own: an overlap does not end with a restart. A secret that is declared takes the
     place of the stored one, at once, if it is new. One that was replaced already is that of a
-    declaration from before the rotation: the stored one stays.
+    declaration from before the rotation, and one that was generated is nobody's wish: the stored
+    one stays.
 
     Arguments:
         stored: the endpoint as it is.
@@ -42,7 +43,7 @@ def declared_over(stored: Endpoint, declared: Endpoint, now: int) -> Endpoint:
     """
     consumes = {*declared.consumes, *set(stored.consumes).intersection(declared.phases)}
     kept = declared.replace(created_at=stored.created_at, consumes=consumes)
-    if stored.has_replaced(declared.secret):
+    if declared.secret.is_generated or stored.has_replaced(declared.secret):
         # Its scheme may be another by now, which cannot have the stored one.
         with contextlib.suppress(InvalidValue):
             return kept.replace(secret=stored.secret, old_secrets=stored.old_secrets)

@@ -131,7 +131,7 @@ class Endpoint:
         """
         taken = _INTAKE if intake is None else intake
         if secret is None and isinstance(taken, Intake):
-            secret = taken.scheme.generate_secret()
+            secret = taken.scheme.generate_secret().as_generated()
         return cls(
             id=uuid7() if id is None else id,
             secret=_read_secret(secret),

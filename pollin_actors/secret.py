@@ -28,9 +28,10 @@ class Secret:
         InvalidValue: it is not a non-empty text that UTF-8 can carry.
     """
 
-    __slots__ = ("_encoded", "_text")
+    __slots__ = ("_encoded", "_generated", "_text")
 
     _encoded: bytes
+    _generated: bool
     _text: str
 
     def __init__(self, text: str) -> None:
@@ -44,11 +45,24 @@ class Secret:
             raise InvalidValue("Secret", "text that UTF-8 can carry", "lone surrogates")
         object.__setattr__(self, "_text", str(text))
         object.__setattr__(self, "_encoded", encoded)
+        object.__setattr__(self, "_generated", False)
 
     @classmethod
     def generate(cls) -> Secret:
         """Make a random secret: 32 random bytes as URL-safe text of 43 characters."""
-        return cls(secrets.token_urlsafe(32))
+        return cls(secrets.token_urlsafe(32)).as_generated()
+
+    def as_generated(self) -> Secret:
+        """The same, known to be nobody's choice: see :attr:`is_generated`."""
+        secret = Secret(self._text)
+        object.__setattr__(secret, "_generated", True)
+        return secret
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether it was made here for want of another, so that a stored one is as good. Nothing
+        else depends on it, and it is not kept."""
+        return self._generated
 
     def reveal(self) -> str:
         """Return the text itself."""

@@ -266,6 +266,21 @@ class TestDeclared:
             with Application(backend, endpoints=[endpoint]) as app:
                 assert [it for it in "stu" if taken(app, it) == [True]] == [valid]
 
+    def test_that_is_generated_leaves_the_stored_one(self) -> None:
+        """Or each start, of each of several processes, would shut out all senders."""
+        backend = MemoryBackend()
+        with Application(backend, endpoints=[Endpoint.new(id="a")]) as app:
+            first = app.endpoints.find("a").get()
+            assert first is not None
+        with (
+            capture_logs() as logs,
+            Application(backend, endpoints=[Endpoint.new(id="a", ttl=7)]) as app,
+        ):
+            found = app.endpoints.find("a").get()
+            assert found is not None
+            assert (found.ttl, found.secret, found.old_secrets) == (7, first.secret, ())
+        assert "endpoint.declared_secret_ignored" not in str(logs)
+
     def test_takes_the_declared_secret_where_the_scheme_is_another(self) -> None:
         """The stored one may be none that it can have."""
         backend = MemoryBackend()
