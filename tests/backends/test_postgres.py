@@ -16,6 +16,7 @@ from pollin_actors import Application, Callback, Endpoint
 from pollin_actors.backends import open_backend
 from pollin_actors.backends.postgres import PostgresBackend, link
 from pollin_actors.errors import BackendUnavailable, InvalidValue, MissingExtra
+from pollin_actors.intake import Intake
 from pollin_actors.messages import (
     ClaimSlice,
     CreateEndpoint,
@@ -258,7 +259,9 @@ class TestTexts:
     def test_of_every_kind_go_in_and_out(self, text: str) -> None:
         """Nothing in them is taken for something of the statement's, one by one or together."""
         with PostgresInbox() as inbox:
-            endpoint = Endpoint.new([text], 0, id="x", secret=f"\0{text}")
+            # A scheme that can have any secret.
+            intake = Intake("none")
+            endpoint = Endpoint.new([text], 0, id="x", secret=f"\0{text}", intake=intake)
             assert inbox.do(CreateEndpoint(endpoint)) == endpoint
             assert inbox.do(FindEndpoint("x")) == endpoint
             callbacks = [Callback.new(text, id=text), Callback.new(text, fence=text, phase=text)]
