@@ -22,9 +22,11 @@ from pollin_actors.declared import check_declared, declared_over
 from pollin_actors.errors import EndpointExists, ForkedProcess, InvalidValue, NotRunning
 from pollin_actors.facade import Callbacks, Endpoints
 from pollin_actors.handlers import Handlers, Handling, run_of
+from pollin_actors.instruments import Instrumentation
 from pollin_actors.messages import CheckReady
 from pollin_actors.otp import (
     ChildSpec,
+    Event,
     EventHook,
     ExitRecord,
     Registry,
@@ -88,6 +90,7 @@ class Application(OwnActors, Handling):
         self._children = tuple(children)
         Supervisor(self._children)  # a wrong one is refused here, before anything starts
         self._on_event = on_event
+        self._event_hook: EventHook | None = None
         self._given_runtime = runtime
         self.backend: Backend = open_backend(
             backend if backend is not None else self.settings.backend
@@ -101,12 +104,15 @@ class Application(OwnActors, Handling):
         self._registry: Registry | None = None
         self._endpoints_mailbox: Mailbox | None = None
         self.handlers = Handlers()
+        self.instruments = Instrumentation()
+        """Who watches: ``app.instruments.add(…)``. They stay from one start to the next."""
+        self.instruments._hear = self._hear
         self.endpoints = Endpoints(self._endpoints)
         self._changes = Changes()
         # Whichever backend it is then: a test may put another in its place.
         self._keeper = ClaimKeeper(execute=lambda message: self.backend.execute(message))
         find, new = self._refuse_lookup, self._new_mailbox
-        self.callbacks = Callbacks(find, new, self._changes, self._keeper, None)
+        self.callbacks = Callbacks(find, new, self._changes, self._keeper, None, self.instruments)
         _applications.add(self)
 
     def __repr__(self) -> str:
@@ -228,9 +234,13 @@ class Application(OwnActors, Handling):
             pool = ThreadPool(settings.pool_size, settings.pool_ceiling, "pollin")
             runtime = Runtime(scheduler=pool)
         if self._on_event is not None:
-            runtime.on_event = self._on_event
+            self._event_hook = self._on_event
+        elif runtime.on_event != self._tell_event:
+            self._event_hook = runtime.on_event
         try:
-            self._runtime = runtime.start()
+            self._runtime = runtime
+            self._hear()
+            runtime.start()
             self.backend.open(runtime.clock.time_ns)
             self._build(runtime)
             self._declare()
@@ -242,6 +252,17 @@ class Application(OwnActors, Handling):
         except BaseException:
             self._tear_down(State.NEW if self._state is not State.FAILED else State.FAILED)
             raise
+
+    def _hear(self) -> None:
+        """Have events of supervision told to those who want to know."""
+        if self._runtime is not None:
+            wanted = self.instruments.supervised_by
+            self._runtime.on_event = self._tell_event if wanted else self._event_hook
+
+    def _tell_event(self, event: Event) -> None:
+        self.instruments.supervised(event)
+        if self._event_hook is not None:
+            self._event_hook(event)
 
     def _build(self, runtime: Runtime) -> None:
         settings, backend = self.settings, self.backend
@@ -255,7 +276,15 @@ class Application(OwnActors, Handling):
 
         poll = settings.poll_interval if backend.shared else None
         self.callbacks._poll_interval = poll
-        run = run_of(runtime, endpoints_mailbox, registry, self._changes, self._keeper, poll)
+        run = run_of(
+            runtime,
+            endpoints_mailbox,
+            registry,
+            self._changes,
+            self._keeper,
+            poll,
+            self.instruments,
+        )
         handlers = self.handlers
         handlers.prepare(run)
         root = Supervisor(
@@ -268,6 +297,7 @@ class Application(OwnActors, Handling):
                 handlers.child_specs,
                 run.registry,
                 handlers.phases_of,
+                self.instruments,
             )
         )
         # Held before anything runs: whatever interrupts the start, there is something to stop.

@@ -38,6 +38,8 @@ RANKS = {
     "settings": 9,
     "actors": 9,
     "backends": 8,
+    # Those who do the work tell it what they do, so it is below them; it knows what they work on.
+    "instruments": 7,
     "messages": 7,
     "records": 6,
     "declared": 6,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
+from collections.abc import Callable
+from functools import partial
+from time import monotonic
 from typing import Any, ClassVar, NamedTuple
 
 from pollin_actors.actors.changes import Changes
 from pollin_actors.backends.checks import pushes_of
 from pollin_actors.backends.interface import Backend
 from pollin_actors.errors import BackendUnavailable, InvalidValue, PollinError, TooLarge
+from pollin_actors.instruments import NOBODY, Instrumentation
 from pollin_actors.messages import (
     CALLBACK_OPERATIONS,
     CHANGES,
@@ -40,6 +44,7 @@ class CallbackActor(Actor):
         backend: what executes the messages.
         max_bytes: the size of the largest callback that it takes, in bytes.
         changes: is told of every change once it has taken effect.
+        instruments: are told of every operation.
     """
 
     never_blocks: ClassVar[bool] = True
@@ -49,15 +54,25 @@ class CallbackActor(Actor):
     ignored_in_tell: ClassVar[tuple[type[Exception], ...]] = (PollinError,)
 
     def __init__(
-        self, endpoint_id: str, backend: Backend, max_bytes: int, changes: Changes
+        self,
+        endpoint_id: str,
+        backend: Backend,
+        max_bytes: int,
+        changes: Changes,
+        instruments: Instrumentation = NOBODY,
     ) -> None:
         super().__init__()
         self._endpoint_id = endpoint_id
         self._execute = backend.execute
         self._max_bytes = max_bytes
         self._changed = changes.happened
+        self._instruments = instruments
+        self._clock: Callable[[], float] = monotonic
 
     def on_start(self) -> None:
+        runtime = self._cell.mailbox.runtime
+        if runtime is not None:
+            self._clock = runtime.clock.monotonic
         # An earlier incarnation may have ended between a change and the telling of it.
         if self._cell.generation > 1:
             self._changed(self._endpoint_id)
@@ -91,20 +106,29 @@ class CallbackActor(Actor):
                 raise TooLarge(self._endpoint_id, size, self._max_bytes)
         elif kind is MoveCursor:
             self._check_sizes(message)
+        began = self._clock() if self._instruments.operated_by else None
         try:
             reply = self._execute(message)
-        except BackendUnavailable:
-            if kind in CHANGES and kind is not ClaimSlice:
+        except Exception as error:
+            if began is not None:
+                self._instruments.operated(message, self._clock() - began, None, error)
+            if isinstance(error, BackendUnavailable) and kind in CHANGES and kind is not ClaimSlice:
                 self._changed(self._endpoint_id)  # it may have been stored all the same
             raise
         if isinstance(reply, FUTURES):
             # The backend settles it, whatever becomes of this actor.
             later = Later(reply, detached=True)
+            if began is not None:
+                later.future.add_done_callback(
+                    partial(self._instruments.answered, message, self._clock, began)
+                )
             if kind in CHANGES:
                 later.future.add_done_callback(
                     self._claimed if kind is ClaimSlice else self._settled
                 )
             return later
+        if began is not None:
+            self._instruments.operated(message, self._clock() - began, reply, None)
         if kind in CHANGES and (kind is not ClaimSlice or reply.claims):
             self._changed(self._endpoint_id)
         return reply

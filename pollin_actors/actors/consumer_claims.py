@@ -21,6 +21,7 @@ from pollin_actors.errors import (
     PollinError,
     UnknownPhase,
 )
+from pollin_actors.instruments import Instrumentation
 from pollin_actors.messages import Ack, Extend, Nack, Release
 from pollin_actors.otp import Ref, ReplyFuture, Runtime
 from pollin_actors.otp.errors import OtpError
@@ -67,6 +68,7 @@ class HeldClaims:
         keeper: gives back what is left at the incarnation's end.
         runtime: clock, timers and chance.
         inbox: where answers are waited for.
+        instruments: are told what has become of each.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class HeldClaims:
         keeper: Keeper,
         runtime: Runtime,
         inbox: Inbox,
+        instruments: Instrumentation,
     ) -> None:
         self._spec = spec
+        self._instruments = instruments
         self._ref = ref
         self._ask = ask
         self._keeper = keeper
@@ -142,6 +146,7 @@ class HeldClaims:
             return
         held.lost = True
         say("warning", "handler.claim_lost", self._spec, held.claim)
+        self._tell(held, "lost")
         self.forget(held)
 
     def _send(self, held: Held, message: Any) -> None:
@@ -157,6 +162,7 @@ class HeldClaims:
         except ClaimLost:
             # After a try whose outcome nobody knows, it may have been our own.
             if held.tries:
+                self._tell(held, _outcome(message))
                 self.forget(held)
             else:
                 self.lose(held)
@@ -168,7 +174,12 @@ class HeldClaims:
             else:
                 self._refused(held, message, error)
         else:
+            self._tell(held, _outcome(message))
             self.forget(held)
+
+    def _tell(self, held: Held, outcome: str) -> None:
+        if self._instruments.settled_by:
+            self._instruments.settled(self._spec.name, held.claim, outcome)
 
     def _try_again(self, held: Held, message: Any) -> None:
         held.tries += 1
@@ -279,6 +290,15 @@ def is_passing(error: BaseException) -> bool:
 def again_in(tries: int) -> float:
     """Seconds until the next try, after so many."""
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(tries - 1, 16))
+
+
+def _outcome(message: Any) -> str:
+    """What a message that was carried out has made of a claim, as instruments call it."""
+    if isinstance(message, Ack):
+        return "discarded" if message.discard else "acknowledged"
+    if isinstance(message, Nack):
+        return "failed" if message.dead_letter is None else "dead"
+    return "released"
 
 
 def _names(error: Exception, phase: str | None) -> bool:

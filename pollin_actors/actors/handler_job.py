@@ -9,6 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 from pollin_actors.actors.handler_spec import HandlerSpec
 from pollin_actors.errors import InvalidValue
+from pollin_actors.instruments import Call, Instrumentation
+from pollin_actors.instruments.hub import Tokens
+from pollin_actors.instruments.log_context import bind_call
 from pollin_actors.otp.clock import Clock
 from pollin_actors.records import Claim
 
@@ -108,11 +111,35 @@ class Runner(Protocol):
         ...
 
 
-def call(spec: HandlerSpec, job: Job, context: Context, clock: Clock) -> Outcome:
+class _Around:
+    """What is done before and after a call, in the context that its function finds."""
+
+    __slots__ = ("_call", "_instruments", "_tokens")
+
+    def __init__(self, spec: HandlerSpec, job: Job, instruments: Instrumentation) -> None:
+        self._call = Call(spec.name, spec.endpoint_id, [held.claim for held in job.ran])
+        self._instruments = instruments
+        self._tokens: Tokens | None = None
+
+    def begin(self) -> None:
+        bind_call(self._call.handler, self._call.claims)
+        if self._instruments.called_by:
+            self._tokens = self._instruments.calling(self._call)
+
+    def end(self, outcome: Outcome) -> None:
+        if self._tokens:
+            self._instruments.called(self._tokens, self._call, outcome.result, outcome.error)
+
+
+def call(
+    spec: HandlerSpec, job: Job, context: Context, clock: Clock, instruments: Instrumentation
+) -> Outcome:
     """Call a function that is no coroutine, in a context of its own; nothing is raised."""
     if not job.begin(clock):
         return Outcome(job.ran, None, None)
+    around = _Around(spec, job, instruments)
     try:
+        context.run(around.begin)
         result = context.run(spec.function, job.argument(spec))
         if inspect.iscoroutine(result):
             result.close()
@@ -125,17 +152,22 @@ def call(spec: HandlerSpec, job: Job, context: Context, clock: Clock) -> Outcome
         outcome = Outcome(job.ran, result, None)
     assert job.started_at is not None
     job.took = clock.monotonic() - job.started_at
+    context.run(around.end, outcome)
     return outcome
 
 
-async def acall(spec: HandlerSpec, job: Job, clock: Clock) -> Outcome:
-    """Await a function's coroutine; nothing is raised, whatever it raises."""
+async def acall(spec: HandlerSpec, job: Job, clock: Clock, instruments: Instrumentation) -> Outcome:
+    """Await a function's coroutine, in the task's own context; nothing is raised, whatever it
+    raises."""
     if not job.begin(clock):
         return Outcome(job.ran, None, None)
+    around = _Around(spec, job, instruments)
     try:
+        around.begin()
         outcome = Outcome(job.ran, await spec.function(job.argument(spec)), None)
     except BaseException as error:
         outcome = Outcome(job.ran, None, error)
     assert job.started_at is not None
     job.took = clock.monotonic() - job.started_at
+    around.end(outcome)
     return outcome
