@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from pollin_actors.actors.consumer_claims import HeldClaims, say
+from pollin_actors.actors.consumer_claims import HeldClaims
 from pollin_actors.actors.handler_job import Held, Job, Outcome, Runner
 from pollin_actors.actors.handler_loop import LoopRunner
 from pollin_actors.actors.handler_results import Verdict, failed, judge, reason_of, where_of
@@ -186,7 +186,7 @@ class Calls:
         self._tell(job.ran, timeout, "timed_out")
         reason = f"timed out after {timeout:g} s"
         for held in job.ran:
-            say("warning", "handler.timed_out", self._spec, held.claim, timeout=timeout)
+            self._claims.say("warning", "handler.timed_out", held.claim, timeout=timeout)
             draw = self._runtime.random.random()
             self._claims.settle(held, failed(self._spec, held.claim, reason, "timed out", draw))
         if not self._spec.is_async:

@@ -22,6 +22,7 @@ from pollin_actors.errors import (
     UnknownPhase,
 )
 from pollin_actors.instruments import Instrumentation
+from pollin_actors.instruments.seldom import Seldom
 from pollin_actors.messages import Ack, Extend, Nack, Release
 from pollin_actors.otp import Ref, ReplyFuture, Runtime
 from pollin_actors.otp.errors import OtpError
@@ -29,7 +30,7 @@ from pollin_actors.otp.last_words import OWN
 from pollin_actors.otp.timers import Timer
 from pollin_actors.records import Claim
 
-__all__ = ["ANSWER_WITHIN", "HeldClaims", "Keeper", "again_in", "is_passing", "say"]
+__all__ = ["ANSWER_WITHIN", "HeldClaims", "Keeper", "again_in", "is_passing"]
 
 log = structlog.get_logger("pollin_actors")
 
@@ -38,6 +39,9 @@ ANSWER_WITHIN = 5.0
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between two tries, where a backend fails."""
+
+MOST_LINES = 20
+"""Lines of one kind that the log gets in a second."""
 
 PASSING = (BackendUnavailable, NotRunning, OtpError)
 """What may be over a moment later: besides a backend's failures, actors that crash, mailboxes
@@ -94,6 +98,7 @@ class HeldClaims:
         # Which timer it is: one that was cancelled may lie in the inbox already.
         self._timer_number = 0
         self._timer_at = 0.0
+        self._seldom = Seldom(MOST_LINES)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -108,6 +113,26 @@ class HeldClaims:
         self._set_timer()
         return taken
 
+    def say(self, level: str, event: str, claim: Claim, **more: Any) -> None:
+        """Log something about a callback, but never what is in it; not too much of one kind.
+
+        A handler that fails with everything must not fill the log: so many lines a second and
+        handler, and how many were left out (``more``); the history has them all.
+        """
+        left_out = self._seldom.admit(event, self._runtime.clock.monotonic())
+        if left_out is None:
+            return
+        with contextlib.suppress(*OWN):  # the host's structlog may fail
+            getattr(log, level)(
+                event,
+                handler=self._spec.name,
+                endpoint_id=claim.endpoint_id,
+                callback_id=claim.callback.id,
+                attempt=claim.attempt,
+                more=left_out,
+                **more,
+            )
+
     # -- their ends --------------------------------------------------------------------------------
 
     def settle(self, held: Held, verdict: Verdict) -> None:
@@ -115,10 +140,9 @@ class HeldClaims:
         if held.lost or held.verdict is not None:
             return
         if verdict.event is not None:
-            say(
+            self.say(
                 "warning" if verdict.event == "handler.failed" else "error",
                 verdict.event,
-                self._spec,
                 held.claim,
                 reason=verdict.kind,
                 **({"at": verdict.where} if verdict.where else {}),
@@ -145,7 +169,7 @@ class HeldClaims:
         if held.lost:
             return
         held.lost = True
-        say("warning", "handler.claim_lost", self._spec, held.claim)
+        self.say("warning", "handler.claim_lost", held.claim)
         self._tell(held, "lost")
         self.forget(held)
 
@@ -191,10 +215,9 @@ class HeldClaims:
 
     def _refused(self, held: Held, message: Any, error: Exception) -> None:
         """The backend does not take it: the attempt has failed, unless that is what we said."""
-        say(
+        self.say(
             "error",
             "handler.refused",
-            self._spec,
             held.claim,
             message=type(message).__name__,
             reason=type(error).__name__,
@@ -303,16 +326,3 @@ def _outcome(message: Any) -> str:
 
 def _names(error: Exception, phase: str | None) -> bool:
     return isinstance(error, UnknownPhase) and error.phase == phase
-
-
-def say(level: str, event: str, spec: HandlerSpec, claim: Claim, **more: Any) -> None:
-    """Log something about a callback, but never what is in it."""
-    with contextlib.suppress(*OWN):  # the host's structlog may fail
-        getattr(log, level)(
-            event,
-            handler=spec.name,
-            endpoint_id=claim.endpoint_id,
-            callback_id=claim.callback.id,
-            attempt=claim.attempt,
-            **more,
-        )

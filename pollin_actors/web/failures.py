@@ -1,54 +1,61 @@
-"""What the receiver logs: never a header, and not the same refusal many times a second."""
+"""What the receiver logs: never a header, and not the same many times a second."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-__all__ = ["Refusals", "log_failure"]
+from pollin_actors.instruments.seldom import Seldom
+
+__all__ = ["Failures"]
 
 log = structlog.get_logger("pollin_actors")
 
 _HERE = str(Path(__file__).parent)
 
-INTERVAL_S = 1.0
-MOST = 1_000
 
+class Failures:
+    """Logs why requests were refused, and what went wrong: each for each endpoint once a second,
+    and how many more there were. Whoever sends rubbish must not fill the log.
 
-def log_failure(event: str, endpoint_id: str, error: BaseException) -> None:
-    """Log an exception that nobody expected."""
-    # Some renderers show the locals of each frame, and those of these modules hold the headers.
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_HERE):
-        traceback = traceback.tb_next
-    # A log that fails is no reason to fail the request.
-    with contextlib.suppress(Exception):
-        log.error(event, endpoint=endpoint_id, exc_info=(type(error), error, traceback))
+    Arguments:
+        clock: seconds, by a clock that does not go back.
+    """
 
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seldom = Seldom()
 
-class Refusals:
-    """Logs why requests were refused: for each endpoint once a second, and how many more there
-    were. Whoever sends rubbish must not fill the log."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[float, int]] = {}
-
-    def log(self, endpoint_id: str, reason: str, now: float) -> None:
+    def refused(self, event: str, endpoint_id: str, reason: str) -> None:
         """Log one refusal, or count it.
 
         Arguments:
+            event: what the log calls it.
             endpoint_id: whose.
             reason: for operators; it must not hold anything secret.
-            now: seconds, by a clock that does not go back.
         """
-        until, more = self._last.get(endpoint_id, (0.0, 0))
-        if now < until:
-            self._last[endpoint_id] = (until, more + 1)
+        self._say("warning", event, endpoint_id, reason=reason)
+
+    def lost(self, endpoint_id: str, error: BaseException) -> None:
+        """Log one that was answered and is not stored, or count it."""
+        self._say("error", "receiver.lost", endpoint_id, error=str(error))
+
+    def unexpected(self, event: str, endpoint_id: str, error: BaseException) -> None:
+        """Log an exception that nobody expected, or count it."""
+        # Some renderers show the locals of each frame, and those of these modules hold the headers.
+        traceback = error.__traceback__
+        while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_HERE):
+            traceback = traceback.tb_next
+        self._say("error", event, endpoint_id, exc_info=(type(error), error, traceback))
+
+    def _say(self, level: str, event: str, endpoint_id: str, **more: Any) -> None:
+        left_out = self._seldom.admit((event, endpoint_id), self._clock())
+        if left_out is None:
             return
-        if len(self._last) >= MOST:
-            self._last.clear()
-        self._last[endpoint_id] = (now + INTERVAL_S, 0)
+        # A log that fails is no reason to fail the request.
         with contextlib.suppress(Exception):
-            log.warning("receiver.refused", endpoint=endpoint_id, reason=reason, more=more)
+            getattr(log, level)(event, endpoint=endpoint_id, more=left_out, **more)

@@ -65,6 +65,12 @@ class KnownEndpoints:
             return None
         return known
 
+    def id_of(self, text: str) -> str | None:
+        """The id of an endpoint that was read, if that is what the text is: its own, which does not
+        grow with what strangers send."""
+        known = self._known.get(text)
+        return None if known is None else known.endpoint.id
+
     def read(self, endpoint_id: str) -> Steps[Known | None]:
         """The endpoint as it is now; None if there is none.
 

@@ -10,8 +10,6 @@ import contextlib
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-import structlog
-
 from pollin_actors.application import Application
 from pollin_actors.calls import Steps
 from pollin_actors.errors import (
@@ -28,6 +26,7 @@ from pollin_actors.otp import Backoff, ReplyFuture, Runtime
 from pollin_actors.resources import Callback, Endpoint, PushResult, Request
 from pollin_actors.signatures import Delivery, Refused, Verified
 from pollin_actors.signatures.interface import HeaderPairs
+from pollin_actors.web.failures import Failures
 
 __all__ = [
     "QUARANTINED",
@@ -40,8 +39,6 @@ __all__ = [
     "quarantined",
     "verify_again",
 ]
-
-log = structlog.get_logger("pollin_actors")
 
 UNVERIFIED = "unverified"
 QUARANTINED = "quarantined"
@@ -179,11 +176,13 @@ class Quarantine:
     Arguments:
         app: the application.
         timeout: seconds that the inbox has to take a request.
+        failures: where it is logged what does not verify.
     """
 
-    def __init__(self, app: Application, timeout: float) -> None:
+    def __init__(self, app: Application, timeout: float, failures: Failures) -> None:
         self._app = app
         self._timeout = timeout
+        self._failures = failures
         # Of the runtime before: another one has handlers of its own to be given.
         self._begun: Runtime | None = None
         self._served: set[str] = set()
@@ -236,7 +235,7 @@ class Quarantine:
         """Have a handler verify what is taken for an endpoint."""
         if endpoint_id in self._served:
             return
-        verifier = Verifier(self._app, endpoint_id)
+        verifier = Verifier(self._app, endpoint_id, self._failures)
         name = f"verify {endpoint_id}"[:200]
         if not any(info.name == name for info in self._app.handlers):
             # Another receiver of this application may be quicker.
@@ -259,10 +258,12 @@ class Verifier:
     Arguments:
         app: the application.
         endpoint_id: the endpoint that they are for.
+        failures: where it is logged what does not verify.
     """
 
-    def __init__(self, app: Application, endpoint_id: str) -> None:
+    def __init__(self, app: Application, endpoint_id: str, failures: Failures) -> None:
         self._app = app
+        self._failures = failures
         self._endpoint_id = endpoint_id
 
     async def verify(self, callback: Callback) -> Reject | Discard | None:
@@ -275,7 +276,7 @@ class Verifier:
         at = callback.created_at
         verified = endpoint.intake.scheme.verify(delivery, endpoint.secrets_at(at), at / 1e9)
         if isinstance(verified, Refused):
-            log.warning("receiver.quarantined", endpoint=self._endpoint_id, reason=verified.reason)
+            self._failures.refused("receiver.quarantined", self._endpoint_id, verified.reason)
             return await self._reject(verified.reason)
         if verified.reply is not None:
             return None

@@ -157,11 +157,7 @@ class _Receiver:
             wanted = next(taking)
             while True:
                 if wanted is BODY:
-                    body = await self._read_body(receive)
-                    if not isinstance(body, bytes):
-                        taking.close()
-                        return body
-                    wanted = taking.send(body)
+                    wanted = taking.send(await self._read_body(receive))
                     continue
                 try:
                     value = await wanted
@@ -170,7 +166,7 @@ class _Receiver:
                 else:
                     wanted = taking.send(value)
         except StopIteration as stop:
-            answer: Answer = stop.value
+            answer: Answer | None = stop.value
             return answer
 
     async def _read_body(self, receive: Receive) -> bytes | Answer | None:

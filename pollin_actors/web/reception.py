@@ -10,6 +10,7 @@ import multiprocessing
 from collections.abc import Callable, Generator
 from enum import Enum
 from functools import partial
+from time import monotonic
 from typing import Any, Literal, TypeAlias
 
 import structlog
@@ -25,6 +26,7 @@ from pollin_actors.errors import (
     WrongSecret,
 )
 from pollin_actors.identifiers import uuid7
+from pollin_actors.instruments.log_context import within_request
 from pollin_actors.intake import Verify
 from pollin_actors.otp import OtpError, ReplyFuture
 from pollin_actors.resources import MAX_ENDPOINT_ID, Callback, PushResult, Request
@@ -44,12 +46,13 @@ from pollin_actors.web.answers import (
     WRONG_TYPE,
     Answer,
     accepted,
+    outcome_of,
     replied,
     taken,
     too_many,
     unhealthy,
 )
-from pollin_actors.web.failures import Refusals, log_failure
+from pollin_actors.web.failures import Failures
 from pollin_actors.web.known import Known, KnownEndpoints
 from pollin_actors.web.quarantine import Quarantine, hide
 from pollin_actors.web.readiness import Readiness
@@ -60,6 +63,8 @@ OnReceived: TypeAlias = Callable[[str, PushResult], None]
 
 log = structlog.get_logger("pollin_actors")
 
+HEALTH = ("/healthz", "/readyz")
+
 
 class _Body(Enum):
     BODY = "body"
@@ -68,9 +73,10 @@ class _Body(Enum):
 BODY = _Body.BODY
 """What is needed next is the body: bytes, as long as it may be."""
 
-Taking: TypeAlias = Generator[ReplyFuture[Any] | Literal[_Body.BODY], Any, Answer]
-"""Yields futures and is sent their values or thrown their errors, or ``BODY``, and returns the
-answer."""
+Taking: TypeAlias = Generator[ReplyFuture[Any] | Literal[_Body.BODY], Any, Answer | None]
+"""Yields futures and is sent their values or thrown their errors, or ``BODY`` and is sent that, or
+the answer to one that cannot be read, or None if the sender has gone. Returns the answer; None if
+there is nobody to be answered."""
 
 
 class Reception:
@@ -99,8 +105,9 @@ class Reception:
         self._on_received = on_received
         self._known = KnownEndpoints(app, timeout)
         self._readiness = Readiness(app, timeout)
-        self._quarantine = Quarantine(app, timeout)
-        self._refusals = Refusals()
+        self._failures = Failures(self._now)
+        self._quarantine = Quarantine(app, timeout, self._failures)
+        self._instruments = app.instruments
         self._begun = False
         self._warned = False
 
@@ -113,6 +120,26 @@ class Reception:
             query: undecoded, without the question mark.
             headers: pairs of bytes, as they came.
         """
+        if self._instruments.received_by and path not in HEALTH:
+            return self._observed(method, path, query, headers)
+        return self._answer(method, path, query, headers)
+
+    def _observed(self, method: str, path: str, query: bytes, headers: Any) -> Taking:
+        """Answer a request, and tell those who want to know."""
+        instruments, began = self._instruments, self._now()
+        tokens = instruments.receiving(headers)
+        answer: Answer | None = None
+        try:
+            answer = yield from self._answer(method, path, query, headers)
+            return answer
+        finally:
+            # Also when the sender has gone, or the request was cancelled.
+            known = self._known.id_of(path[1:])
+            status, outcome = (0, "gone") if answer is None else (answer.status, outcome_of(answer))
+            took = max(0.0, self._now() - began)
+            instruments.received(tokens, known, status, outcome, took)
+
+    def _answer(self, method: str, path: str, query: bytes, headers: Any) -> Taking:
         endpoint_id = path[1:]
         try:
             if path == "/healthz":
@@ -147,7 +174,7 @@ class Reception:
         except (PollinError, OtpError):
             return UNAVAILABLE
         except Exception as error:
-            log_failure("receiver.failed", endpoint_id, error)
+            self._failures.unexpected("receiver.failed", endpoint_id, error)
             return UNAVAILABLE
 
     def _health(self, method: str) -> Answer:
@@ -171,7 +198,11 @@ class Reception:
         # So many digits are too many bytes, whatever they say.
         if declared is not None and (len(declared) > 18 or int(declared) > self.limit):
             return TOO_LARGE
-        delivery = Delivery(headers, (yield BODY), query)
+        body = yield BODY
+        if body.__class__ is not bytes:
+            unread: Answer | None = body
+            return unread
+        delivery = Delivery(headers, body, query)
         before, known = (
             known,
             self._known.recent(endpoint_id) or (yield from self._read(endpoint_id)),
@@ -185,17 +216,15 @@ class Reception:
 
     def _verify(self, known: Known, delivery: Delivery) -> Taking:
         endpoint_id = known.endpoint.id
-        verified = _verify(known, delivery)
+        verified = self._look_at(known, delivery)
         if known.endpoint.intake.verify is Verify.LATER and not _asks(verified):
             return (yield from self._take_unverified(known, delivery))
         if isinstance(verified, Refused):
             # Another process may have changed the secret since.
             known = yield from self._read(endpoint_id)
-            verified = _verify(known, delivery)
+            verified = self._look_at(known, delivery)
         if isinstance(verified, Refused):
-            now = known.runtime.clock.monotonic()
-            self._refusals.log(endpoint_id, verified.reason, now)
-            return UNAUTHORIZED
+            return self._unauthorized(known, verified)
         if verified.reply is not None:
             return replied(verified.reply)
         if wait := _count(known):
@@ -206,10 +235,26 @@ class Reception:
             # The secret that has verified it is valid no longer, and another may be; or the
             # first phase is another now.
             known = yield from self._read(endpoint_id)
-            verified = _verify(known, delivery)
+            verified = self._look_at(known, delivery)
             if isinstance(verified, Refused):
-                return UNAUTHORIZED
+                return self._unauthorized(known, verified)
             return (yield from self._push(known, delivery, verified))
+
+    def _look_at(self, known: Known, delivery: Delivery) -> Verified | Refused:
+        """What the endpoint's scheme says about a request."""
+        endpoint, now = known.endpoint, known.runtime.clock.time_ns()
+        secrets = endpoint.secrets_at(now) if endpoint.old_secrets else (endpoint.secret,)
+        try:
+            return endpoint.intake.scheme.verify(delivery, secrets, now / 1e9)
+        except Exception as error:
+            # A scheme never raises; should one do, it has not verified anything.
+            failure = error.with_traceback(None)
+            self._failures.unexpected("receiver.scheme_failed", endpoint.id, failure)
+            return Refused("the scheme failed")
+
+    def _unauthorized(self, known: Known, refused: Refused) -> Answer:
+        self._failures.refused("receiver.refused", known.endpoint.id, refused.reason)
+        return UNAUTHORIZED
 
     def _read(self, endpoint_id: str) -> Generator[ReplyFuture[Any], Any, Known]:
         known = yield from self._known.read(endpoint_id)
@@ -255,16 +300,29 @@ class Reception:
         try:
             result = reply.get(timeout=0)
         except Exception as error:
-            log.error("receiver.lost", endpoint=endpoint_id, error=str(error))  # noqa: TRY400
+            self._failures.lost(endpoint_id, error)
         else:
             self._tell(endpoint_id, result)
 
     def _tell(self, endpoint_id: str, result: PushResult) -> None:
         if self._on_received is not None:
             try:
-                self._on_received(endpoint_id, result)
+                callback = result.callback
+                within_request(
+                    endpoint_id,
+                    callback.id,
+                    callback.request,
+                    self._on_received,
+                    endpoint_id,
+                    result,
+                )
             except Exception as error:
-                log_failure("receiver.hook_failed", endpoint_id, error)
+                self._failures.unexpected("receiver.hook_failed", endpoint_id, error)
+
+    def _now(self) -> float:
+        """Seconds, on the application's clock if it runs."""
+        runtime = self._app._runtime
+        return monotonic() if runtime is None else runtime.clock.monotonic()
 
     def _begin(self) -> None:
         self._begun = True
@@ -340,14 +398,3 @@ def _count(known: Known) -> float:
 def _asks(verified: Verified | Refused) -> bool:
     """Whether the sender only asks whether we are there: that cannot be answered later."""
     return isinstance(verified, Verified) and verified.reply is not None
-
-
-def _verify(known: Known, delivery: Delivery) -> Verified | Refused:
-    endpoint, now = known.endpoint, known.runtime.clock.time_ns()
-    secrets = endpoint.secrets_at(now) if endpoint.old_secrets else (endpoint.secret,)
-    try:
-        return endpoint.intake.scheme.verify(delivery, secrets, now / 1e9)
-    except Exception as error:
-        # A scheme never raises; should one do, it has not verified anything.
-        log_failure("receiver.scheme_failed", endpoint.id, error.with_traceback(None))
-        return Refused("the scheme failed")
