@@ -23,6 +23,8 @@ RANKS = {
     "web": 15,
     "testing": 15,
     "transfer": 14,
+    # It watches an application; the receiver's side of it, a page to scrape, is the web's.
+    "telemetry": 14,
     "application": 13,
     "own_actors": 12,
     "signals": 12,
@@ -59,7 +61,12 @@ RANKS = {
 FOUNDATION = "otp"
 
 THIRD_PARTY = {"pykka", "structlog"}
-OPTIONAL = {"cli": {"uvicorn"}, "signatures": {"cryptography"}, "web": {"starlette"}}
+OPTIONAL = {
+    "cli": {"uvicorn"},
+    "signatures": {"cryptography"},
+    "telemetry": {"opentelemetry", "prometheus_client"},
+    "web": {"starlette"},
+}
 # Who imports this one has what it imports.
 PLUGINS = {
     "pollin_actors.testing.plugin": {"pytest"},

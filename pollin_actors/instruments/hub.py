@@ -67,8 +67,9 @@ class Instrumentation:
         Raises:
             InvalidValue: they are no ``Instruments``.
         """
-        if not isinstance(instruments, Instruments):
-            got = f"a {type(instruments).__name__}"
+        given: object = instruments
+        if not isinstance(given, Instruments):
+            got = f"a {type(given).__name__}"
             raise InvalidValue("instruments", "an instance of a subclass of Instruments", got)
         self._guard.run(self._add, instruments)
 

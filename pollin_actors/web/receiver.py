@@ -14,7 +14,7 @@ from pollin_actors.web.answers import TOO_LARGE, TOO_SLOW, Answer
 from pollin_actors.web.deadlines import Deadlines
 from pollin_actors.web.reception import BODY, OnReceived, Reception, Taking
 
-__all__ = ["Ack", "asgi", "reception_of"]
+__all__ = ["Ack", "asgi", "reception_of", "serve_lifespan"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -145,7 +145,7 @@ class _Receiver:
                 await send(start)
                 await send({"type": "http.response.body", "body": body})
         elif kind == "lifespan":
-            await _lifespan(receive, send)
+            await serve_lifespan(receive, send)
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         else:
@@ -219,7 +219,8 @@ async def _read_rest(message: Message, receive: Receive, limit: int) -> bytes | 
     return None
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
+async def serve_lifespan(receive: Receive, send: Send) -> None:
+    """Take part in a lifespan in which there is nothing to do."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":

@@ -6,6 +6,7 @@ body or the answer of an actor, so that ASGI awaits it and WSGI waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections.abc import Callable, Generator
 from enum import Enum
@@ -127,6 +128,9 @@ class Reception:
     def _observed(self, method: str, path: str, query: bytes, headers: Any) -> Taking:
         """Answer a request, and tell those who want to know."""
         instruments, began = self._instruments, self._now()
+        if headers.__class__ is not list:
+            with contextlib.suppress(TypeError):  # what they are not, is found out below
+                headers = list(headers)
         tokens = instruments.receiving(headers)
         answer: Answer | None = None
         try:

@@ -1,0 +1,250 @@
+"""How the endpoints stand, asked of the backend within the time that a scrape has."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple, TypeAlias
+
+from pollin_actors.application import Application
+from pollin_actors.errors import BackendUnavailable, PollinError
+from pollin_actors.messages import Count, FetchSlice, IndexEndpoints, Stats
+from pollin_actors.otp import Later, ReplyFuture, Runtime
+from pollin_actors.otp.guard import Guard
+from pollin_actors.records import EndpointStats
+from pollin_actors.resources import Endpoint
+from pollin_actors.telemetry.names import OTHER, Names
+
+__all__ = ["Looks", "Standing", "View"]
+
+Clock: TypeAlias = Callable[[], float]
+
+MOST_PHASES = 20
+"""Phases of one endpoint that are counted apart; the others are counted together."""
+
+INDEX_SHARE = 20
+"""Reading the list of endpoints must not take more than one part in so many of the time."""
+
+GIVEN_UP_S = 60.0
+"""Seconds after which nobody waits for an answer any more, and the question is asked again."""
+
+
+class Standing(NamedTuple):
+    """How an endpoint stood when the backend was asked."""
+
+    stats: EndpointStats
+    phases: dict[str, int]
+    oldest: dict[str, int | None]
+    """Of each phase in which callbacks wait: when its first was made, in nanoseconds."""
+
+
+class View(NamedTuple):
+    """What a scrape sees."""
+
+    endpoints: int | None
+    """How many there are; None: nobody knows yet."""
+    named: dict[str, Standing]
+    """By the endpoint's id."""
+    others: list[Standing]
+    unanswered: int
+    complete: bool
+    gone: set[str]
+    """Names that endpoints had which were deleted."""
+
+
+class Looks:
+    """Asks the backend, and keeps what it has said.
+
+    Nothing of it goes through actors: none is woken for it, and none waits. What is not answered in
+    time is left to be answered by the next look, and not asked a second time until then. However
+    many endpoints there are, a look asks about so many that have a name, and as many of the others,
+    in turn.
+
+    Args:
+        app: the application.
+        names: the endpoints that have a name.
+    """
+
+    def __init__(self, app: Application, names: Names) -> None:
+        self._app = app
+        self._names = names
+        self._guard = Guard()
+        self._runtime: Runtime | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._endpoints: dict[str, Endpoint] | None = None
+        self._index: _Asked | None = None
+        self._index_at = 0.0
+        self._known: dict[str, Standing] = {}
+        self._asked: dict[str, _Asked] = {}
+        # The last of the others that was asked about.
+        self._turn: str | None = None
+
+    def look(self, timeout: float) -> View:
+        """How everything stands, as far as that is known in ``timeout`` seconds.
+
+        On an event loop nothing is waited for.
+        """
+        return self._guard.run(self._look, timeout)
+
+    def _look(self, timeout: float) -> View:
+        app = self._app
+        runtime = app._runtime
+        if runtime is None:
+            return View(None, {}, [], 0, False, set())
+        if runtime is not self._runtime:
+            self._runtime = runtime
+            self._forget()  # it was stopped meanwhile: what was known is old
+        clock = runtime.clock.monotonic
+        if asyncio._get_running_loop() is not None:
+            timeout = 0.0
+        until = clock() + timeout
+        fresh, gone = self._read_index(clock, until)
+        if self._endpoints is None:
+            return View(None, {}, [], 0, False, gone)
+        named = [id for id in self._endpoints if self._names.has(id)]
+        others = self._others(max(self._names.most, 1))
+        wanted = [*named, *others]
+        now = clock()
+        for endpoint_id in wanted:
+            self._ask(endpoint_id, now)
+        unanswered = sum(not self._answered(id, until, clock) for id in wanted)
+        known = self._known
+        return View(
+            len(self._endpoints),
+            {id: known[id] for id in named if id in known},
+            [known[id] for id in self._endpoints if id in known and not self._names.has(id)],
+            unanswered,
+            fresh and not unanswered,
+            gone,
+        )
+
+    # -- the list of endpoints ---------------------------------------------------------------------
+
+    def _read_index(self, clock: Clock, until: float) -> tuple[bool, set[str]]:
+        """Whether the list is as it should be, and the names that are free again."""
+        now = clock()
+        if self._index is None:
+            if self._endpoints is not None and now < self._index_at:
+                return True, set()
+            self._index = self._send(now, None, IndexEndpoints())
+        asked = self._index
+        answer = asked.answer(until, clock)
+        if answer is None:
+            if now >= asked.at + GIVEN_UP_S:
+                self._index = None
+            return False, set()
+        self._index = None
+        self._index_at = clock() + (clock() - asked.at) * INDEX_SHARE
+        if isinstance(answer, Exception):
+            return False, set()
+        self._endpoints = {endpoint.id: endpoint for endpoint in answer[0]}
+        for endpoint_id in [id for id in self._known if id not in self._endpoints]:
+            del self._known[endpoint_id]
+        return True, self._names.exist(list(self._endpoints))
+
+    def _others(self, most: int) -> list[str]:
+        """Those without a name whose turn it is."""
+        assert self._endpoints is not None
+        others = [id for id in self._endpoints if not self._names.has(id)]
+        if len(others) > most:
+            start = others.index(self._turn) + 1 if self._turn in others else 0
+            others = [*others[start:], *others[:start]][:most]
+            self._turn = others[-1]
+        return others
+
+    # -- one endpoint ------------------------------------------------------------------------------
+
+    def _ask(self, endpoint_id: str, now: float) -> None:
+        before = self._asked.get(endpoint_id)
+        if before is not None and now < before.at + GIVEN_UP_S:
+            return  # its answers are on their way
+        assert self._endpoints is not None
+        endpoint = self._endpoints[endpoint_id]
+        phases = endpoint.phases[:MOST_PHASES]
+        self._asked[endpoint_id] = self._send(
+            now,
+            endpoint,
+            Stats(endpoint_id),
+            *(Count(endpoint_id, phase) for phase in phases),
+            *(FetchSlice(endpoint_id, phase, 0, 1) for phase in _waiting(endpoint)),
+        )
+
+    def _send(self, now: float, endpoint: Endpoint | None, *asked: Any) -> _Asked:
+        execute = self._app.backend.execute
+        replies: list[Any] = []
+        try:
+            for message in asked:
+                reply = execute(message)
+                if isinstance(reply, concurrent.futures.Future):
+                    reply = Later(reply).future
+                replies.append(reply)
+        except Exception as error:
+            return _Asked(now, endpoint, error)
+        return _Asked(now, endpoint, replies)
+
+    def _answered(self, endpoint_id: str, until: float, clock: Clock) -> bool:
+        """Whether the figures of an endpoint are new."""
+        asked = self._asked[endpoint_id]
+        answer = asked.answer(until, clock)
+        if answer is None:
+            return False
+        del self._asked[endpoint_id]
+        if isinstance(answer, Exception):
+            # Deleted or changed since the list was read: the next list says so.
+            return isinstance(answer, PollinError) and not isinstance(answer, BackendUnavailable)
+        assert asked.endpoint is not None
+        self._known[endpoint_id] = _standing(asked.endpoint, answer)
+        return True
+
+
+class _Asked:
+    """Questions that were put to the backend at one time, and what it has answered."""
+
+    __slots__ = ("_replies", "at", "endpoint")
+
+    def __init__(
+        self, at: float, endpoint: Endpoint | None, replies: list[Any] | Exception
+    ) -> None:
+        self.at = at
+        self.endpoint = endpoint
+        self._replies = replies
+
+    def answer(self, until: float, clock: Clock) -> list[Any] | Exception | None:
+        """All answers, or why there are none; None: they have not come yet."""
+        if isinstance(self._replies, Exception):
+            return self._replies
+        values = []
+        for reply in self._replies:
+            if isinstance(reply, ReplyFuture):
+                try:
+                    values.append(reply.get(timeout=max(until - clock(), 0.0)))
+                except Exception as error:
+                    # Also where this thread must not wait, as in an actor.
+                    return error if reply.done() else None
+            else:
+                values.append(reply)
+        return values
+
+
+def _waiting(endpoint: Endpoint) -> list[str]:
+    """The phases in which callbacks wait for somebody, and not for their end."""
+    phases = dict.fromkeys((endpoint.phases[0], *endpoint.consumes))
+    return list(islice(phases, MOST_PHASES))
+
+
+def _standing(endpoint: Endpoint, replies: list[Any]) -> Standing:
+    answers: Iterator[Any] = iter(replies)
+    stats: EndpointStats = next(answers)
+    phases = {phase: next(answers) for phase in endpoint.phases[:MOST_PHASES]}
+    if len(endpoint.phases) > MOST_PHASES:
+        rest = stats.queued - sum(phases.values())
+        phases[OTHER] = phases.get(OTHER, 0) + max(0, rest)
+    oldest: dict[str, int | None] = {}
+    for phase in _waiting(endpoint):
+        found = next(answers)
+        oldest[phase] = found[0].created_at if found else None
+    return Standing(stats, phases, oldest)
