@@ -21,11 +21,20 @@ __all__ = ["Looks", "Standing", "View"]
 
 Clock: TypeAlias = Callable[[], float]
 
+About: TypeAlias = tuple[Endpoint, tuple[str, ...]]
+"""An endpoint as it was when it was asked about, and which of its phases are counted."""
+
 MOST_PHASES = 20
 """Phases of one endpoint that are counted apart; the others are counted together."""
 
 INDEX_SHARE = 20
 """Reading the list of endpoints must not take more than one part in so many of the time."""
+
+REST_S = 60e-6
+"""Seconds for which an endpoint is left alone, for each of its callbacks that is claimed or
+delayed: a backend may count those one by one. Where there are few, it is asked each time."""
+
+FEW = 1_000
 
 GIVEN_UP_S = 60.0
 """Seconds after which nobody waits for an answer any more, and the question is asked again."""
@@ -80,6 +89,8 @@ class Looks:
         self._index_at = 0.0
         self._known: dict[str, Standing] = {}
         self._asked: dict[str, _Asked] = {}
+        # When those may be asked about again that are not to be asked about each time.
+        self._rest: dict[str, float] = {}
         # The last of the others that was asked about.
         self._turn: str | None = None
 
@@ -107,8 +118,8 @@ class Looks:
             return View(None, {}, [], 0, False, gone)
         named = [id for id in self._endpoints if self._names.has(id)]
         others = self._others(max(self._names.most, 1))
-        wanted = [*named, *others]
         now = clock()
+        wanted = [id for id in (*named, *others) if self._rest.get(id, now) <= now]
         for endpoint_id in wanted:
             self._ask(endpoint_id, now)
         unanswered = sum(not self._answered(id, until, clock) for id in wanted)
@@ -144,6 +155,7 @@ class Looks:
         self._endpoints = {endpoint.id: endpoint for endpoint in answer[0]}
         for endpoint_id in [id for id in self._known if id not in self._endpoints]:
             del self._known[endpoint_id]
+            self._rest.pop(endpoint_id, None)
         return True, self._names.exist(list(self._endpoints))
 
     def _others(self, most: int) -> list[str]:
@@ -164,16 +176,17 @@ class Looks:
             return  # its answers are on their way
         assert self._endpoints is not None
         endpoint = self._endpoints[endpoint_id]
-        phases = endpoint.phases[:MOST_PHASES]
+        # All that have no name are one, whatever their phases.
+        phases = endpoint.phases[:MOST_PHASES] if self._names.has(endpoint_id) else ()
         self._asked[endpoint_id] = self._send(
             now,
-            endpoint,
+            (endpoint, phases),
             Stats(endpoint_id),
             *(Count(endpoint_id, phase) for phase in phases),
             *(FetchSlice(endpoint_id, phase, 0, 1) for phase in _waiting(endpoint)),
         )
 
-    def _send(self, now: float, endpoint: Endpoint | None, *asked: Any) -> _Asked:
+    def _send(self, now: float, about: About | None, *asked: Any) -> _Asked:
         execute = self._app.backend.execute
         replies: list[Any] = []
         try:
@@ -183,8 +196,8 @@ class Looks:
                     reply = Later(reply).future
                 replies.append(reply)
         except Exception as error:
-            return _Asked(now, endpoint, error)
-        return _Asked(now, endpoint, replies)
+            return _Asked(now, about, error)
+        return _Asked(now, about, replies)
 
     def _answered(self, endpoint_id: str, until: float, clock: Clock) -> bool:
         """Whether the figures of an endpoint are new."""
@@ -196,21 +209,22 @@ class Looks:
         if isinstance(answer, Exception):
             # Deleted or changed since the list was read: the next list says so.
             return isinstance(answer, PollinError) and not isinstance(answer, BackendUnavailable)
-        assert asked.endpoint is not None
-        self._known[endpoint_id] = _standing(asked.endpoint, answer)
+        assert asked.about is not None
+        standing = self._known[endpoint_id] = _standing(*asked.about, answer)
+        counted = standing.stats.claimed + standing.stats.delayed
+        if counted > FEW:
+            self._rest[endpoint_id] = clock() + counted * REST_S
         return True
 
 
 class _Asked:
     """Questions that were put to the backend at one time, and what it has answered."""
 
-    __slots__ = ("_replies", "at", "endpoint")
+    __slots__ = ("_replies", "about", "at")
 
-    def __init__(
-        self, at: float, endpoint: Endpoint | None, replies: list[Any] | Exception
-    ) -> None:
+    def __init__(self, at: float, about: About | None, replies: list[Any] | Exception) -> None:
         self.at = at
-        self.endpoint = endpoint
+        self.about = about
         self._replies = replies
 
     def answer(self, until: float, clock: Clock) -> list[Any] | Exception | None:
@@ -236,10 +250,10 @@ def _waiting(endpoint: Endpoint) -> list[str]:
     return list(islice(phases, MOST_PHASES))
 
 
-def _standing(endpoint: Endpoint, replies: list[Any]) -> Standing:
+def _standing(endpoint: Endpoint, counted: tuple[str, ...], replies: list[Any]) -> Standing:
     answers: Iterator[Any] = iter(replies)
     stats: EndpointStats = next(answers)
-    phases = {phase: next(answers) for phase in endpoint.phases[:MOST_PHASES]}
+    phases = {phase: next(answers) for phase in counted}
     if len(endpoint.phases) > MOST_PHASES:
         rest = stats.queued - sum(phases.values())
         phases[OTHER] = phases.get(OTHER, 0) + max(0, rest)

@@ -60,7 +60,7 @@ class PrometheusMetrics(Instruments):
     Example::
 
         metrics = PrometheusMetrics(app)
-        routes = [Mount("/metrics", app=web.metrics(app))]
+        routes = [Route("/metrics", web.metrics(app))]
     """
 
     def __init__(

@@ -38,11 +38,11 @@ class Failures:
             endpoint_id: whose.
             reason: for operators; it must not hold anything secret.
         """
-        self._say("warning", event, endpoint_id, reason=reason)
+        self._log("warning", event, endpoint_id, reason=reason)
 
     def lost(self, endpoint_id: str, error: BaseException) -> None:
         """Log one that was answered and is not stored, or count it."""
-        self._say("error", "receiver.lost", endpoint_id, error=str(error))
+        self._log("error", "receiver.lost", endpoint_id, error=str(error))
 
     def unexpected(self, event: str, endpoint_id: str, error: BaseException) -> None:
         """Log an exception that nobody expected, or count it."""
@@ -50,9 +50,9 @@ class Failures:
         traceback = error.__traceback__
         while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_HERE):
             traceback = traceback.tb_next
-        self._say("error", event, endpoint_id, exc_info=(type(error), error, traceback))
+        self._log("error", event, endpoint_id, exc_info=(type(error), error, traceback))
 
-    def _say(self, level: str, event: str, endpoint_id: str, **more: Any) -> None:
+    def _log(self, level: str, event: str, endpoint_id: str, **more: Any) -> None:
         left_out = self._seldom.admit((event, endpoint_id), self._clock())
         if left_out is None:
             return

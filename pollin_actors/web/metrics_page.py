@@ -37,7 +37,7 @@ def metrics(app: Application) -> ASGIApp:
 
     Example::
 
-        routes = [Mount("/metrics", app=metrics(app))]
+        routes = [Route("/metrics", metrics(app))]
     """
     return _Page(metrics_of(app))
 

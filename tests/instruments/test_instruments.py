@@ -454,7 +454,7 @@ class TestAdding:
         assert app.instruments.called_by == (told, calls)
         app.instruments.remove(told)
         app.instruments.remove(told)
-        assert app.instruments.operated_by == ()
+        assert not app.instruments.operated_by
 
     def test_while_it_runs_from_any_thread(self) -> None:
         """What is added by several threads at once is all there."""

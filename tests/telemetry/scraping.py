@@ -39,7 +39,7 @@ class Scrape(NamedTuple):
             if name == label
         }
 
-    def count(self) -> int:
+    def total(self) -> int:
         """How many samples there are."""
         return sum(map(len, self.samples.values()))
 

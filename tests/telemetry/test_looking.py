@@ -14,7 +14,7 @@ from pollin_actors import Application, BackendUnavailable, Callback, Endpoint
 from pollin_actors.backends.memory import MemoryBackend
 from pollin_actors.messages import FetchSlice, IndexEndpoints, Stats
 from pollin_actors.otp import Actor, ReplyFuture
-from pollin_actors.telemetry.looking import GIVEN_UP_S, INDEX_SHARE, Looks
+from pollin_actors.telemetry.looking import FEW, GIVEN_UP_S, INDEX_SHARE, REST_S, Looks
 from pollin_actors.telemetry.names import Names
 from pollin_actors.testing import FaultyBackend, Tester
 from tests.telemetry.scraping import measured, scrape
@@ -167,6 +167,30 @@ class TestTime:
             names = set(before.names())
             scrape(metrics)
             assert set(before.names()) == names
+
+
+class TestMany:
+    def test_what_a_backend_counts_one_by_one_is_not_asked_each_time(self) -> None:
+        """Many callbacks that are delayed: their endpoint is left alone for a while."""
+        backend = Recorder()
+        app = Application(endpoints=endpoints(2))
+        with Tester(app, backend=backend) as tester:
+            looks = Looks(app, Names(10))
+            later = tester.clock.time_ns() + 10**15
+            for _ in range(FEW + 1):
+                tester.push("e0", not_before=later)
+            assert looks.look(0.0).named["e0"].stats.delayed == FEW + 1
+
+            def asked() -> list[str]:
+                backend.asked.clear()
+                assert looks.look(0.0).complete
+                return [it.endpoint_id for it in backend.asked if isinstance(it, Stats)]
+
+            assert asked() == ["e1"]
+            tester.advance(FEW * REST_S)
+            assert asked() == ["e1"]
+            tester.advance(2 * REST_S)
+            assert asked() == ["e0", "e1"]
 
 
 class TestFailures:

@@ -307,10 +307,10 @@ class TestLabels:
             assert seen.value("pollin_endpoints") == 10_000
             first = seen.value("pollin_queued_callbacks", endpoint="other", phase="other")
             assert first == 50
-            size = seen.count()
+            size = seen.total()
             for _ in range(3):
                 seen = scrape(metrics)
-            assert seen.count() == size
+            assert seen.total() == size
             assert seen.value("pollin_queued_bytes", endpoint="other") == 2 * 200
         assert size < 2_000
 

@@ -32,6 +32,10 @@ def get_wsgi(app: Application, accept: str = "", method: str = "GET") -> tuple[s
     return started[0], dict(started[1]), body
 
 
+async def call(page: Any, *args: Any) -> None:
+    await page(*args)
+
+
 def test_it_gives_what_there_is(app: Application) -> None:
     """As text, and with its length; both callables find the same metrics."""
     app.callbacks.push("orders", Callback.new(b"")).get()
@@ -127,7 +131,7 @@ def test_a_scraper_that_leaves(app: Application) -> None:
         raise OSError
 
     exchange = Exchange(method="GET", headers=[])
-    asyncio.run(metrics(app)(exchange.scope, exchange.receive, send))
+    asyncio.run(call(metrics(app), exchange.scope, exchange.receive, send))
 
 
 def test_what_else_a_server_sends(app: Application) -> None:
@@ -142,11 +146,11 @@ def test_what_else_a_server_sends(app: Application) -> None:
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    asyncio.run(page({"type": "lifespan"}, receive, send))
-    asyncio.run(page({"type": "websocket"}, receive, send))
+    asyncio.run(call(page, {"type": "lifespan"}, receive, send))
+    asyncio.run(call(page, {"type": "websocket"}, receive, send))
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete", "websocket.close"]
     with pytest.raises(InvalidValue, match="scope"):
-        asyncio.run(page({"type": "smtp"}, receive, send))
+        asyncio.run(call(page, {"type": "smtp"}, receive, send))
 
 
 def test_without_the_package(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
