@@ -443,6 +443,7 @@ class Application(OwnActors, Handling):
     def _forked(self) -> None:
         """In a forked child: none of our threads is there, nothing here can ever answer."""
         self._guard = Guard()  # a thread that held it is not here
+        self.instruments._guard = Guard()
         if self._runtime is None:
             return
         self._state = State.FORKED

@@ -61,6 +61,7 @@ class Calls:
         self._keeper = keeper if keeper is not None else ClaimKeeper()
         self._poll_interval = poll_interval
         self._instruments = instruments
+        self._push_watchers = instruments.sent_by
 
     def _mailbox(self, endpoint_id: str) -> Mailbox:
         return self._find(endpoint_id) or self._new(endpoint_id)

@@ -168,7 +168,7 @@ class Callbacks(ClaimCalls, PastCalls, SubscriptionCalls, ReplayCalls):
         mailbox = self._find(endpoint_id) or self._new(endpoint_id)
         # As Push(...) makes it, in half the time: this is the path of every webhook.
         message = _new(Push, (endpoint_id, callback, secret, secret is None))
-        if self._instruments.sent_by:
+        if self._push_watchers:
             return self._instruments.push(
                 endpoint_id, callback, partial(mailbox.ask, message, timeout)
             )

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable
-from functools import partial
-from time import monotonic
 from typing import Any, ClassVar, NamedTuple
 
 from pollin_actors.actors.changes import Changes
@@ -67,12 +64,9 @@ class CallbackActor(Actor):
         self._max_bytes = max_bytes
         self._changed = changes.happened
         self._instruments = instruments
-        self._clock: Callable[[], float] = monotonic
+        self._watchers = instruments.operated_by
 
     def on_start(self) -> None:
-        runtime = self._cell.mailbox.runtime
-        if runtime is not None:
-            self._clock = runtime.clock.monotonic
         # An earlier incarnation may have ended between a change and the telling of it.
         if self._cell.generation > 1:
             self._changed(self._endpoint_id)
@@ -106,32 +100,29 @@ class CallbackActor(Actor):
                 raise TooLarge(self._endpoint_id, size, self._max_bytes)
         elif kind is MoveCursor:
             self._check_sizes(message)
-        began = self._clock() if self._instruments.operated_by else None
+        execute = self._execute_told if self._watchers else self._execute
         try:
-            reply = self._execute(message)
-        except Exception as error:
-            if began is not None:
-                self._instruments.operated(message, self._clock() - began, None, error)
-            if isinstance(error, BackendUnavailable) and kind in CHANGES and kind is not ClaimSlice:
+            reply = execute(message)
+        except BackendUnavailable:
+            if kind in CHANGES and kind is not ClaimSlice:
                 self._changed(self._endpoint_id)  # it may have been stored all the same
             raise
         if isinstance(reply, FUTURES):
             # The backend settles it, whatever becomes of this actor.
             later = Later(reply, detached=True)
-            if began is not None:
-                later.future.add_done_callback(
-                    partial(self._instruments.answered, message, self._clock, began)
-                )
             if kind in CHANGES:
                 later.future.add_done_callback(
                     self._claimed if kind is ClaimSlice else self._settled
                 )
             return later
-        if began is not None:
-            self._instruments.operated(message, self._clock() - began, reply, None)
         if kind in CHANGES and (kind is not ClaimSlice or reply.claims):
             self._changed(self._endpoint_id)
         return reply
+
+    def _execute_told(self, message: Any) -> Any:
+        runtime = self._cell.mailbox.runtime
+        assert runtime is not None
+        return self._instruments.execute(self._execute, message, runtime.clock.monotonic)
 
     def _check_sizes(self, message: MoveCursor) -> None:
         for callback in pushes_of(message):

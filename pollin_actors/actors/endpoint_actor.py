@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import structlog
@@ -157,23 +156,12 @@ class EndpointActor(Actor):
 
     def _execute(self, message: Any) -> Any:
         """Have the backend carry out an operation, and tell those who want to know how it went."""
-        instruments = self._instruments
-        if not instruments.operated_by:
+        if not self._instruments.operated_by:
             return self._backend.execute(message)
         runtime = self._cell.mailbox.runtime
-        clock = runtime.clock.monotonic if runtime is not None else monotonic
-        began = clock()
-        try:
-            reply = self._backend.execute(message)
-        except Exception as error:
-            instruments.operated(message, clock() - began, None, error)
-            raise
-        if isinstance(reply, FUTURES):
-            reply = Later(reply).future
-            reply.add_done_callback(partial(instruments.answered, message, clock, began))
-        else:
-            instruments.operated(message, clock() - began, reply, None)
-        return reply
+        assert runtime is not None
+        clock = runtime.clock.monotonic
+        return self._instruments.execute(self._backend.execute, message, clock)
 
     def _consumed(self, message: CreateEndpoint | UpdateEndpoint) -> Any:
         """The message with what is consumed: or a backlog would expire unseen."""

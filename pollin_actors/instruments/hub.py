@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 from collections.abc import Callable
 from functools import partial
@@ -12,11 +13,13 @@ import structlog
 
 from pollin_actors.errors import InvalidValue
 from pollin_actors.instruments.interface import Call, Instruments
+from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.last_words import OWN
+from pollin_actors.otp.later import Later
 
 if TYPE_CHECKING:
-    from pollin_actors.otp import Event, ReplyFuture
+    from pollin_actors.otp import Event
     from pollin_actors.records import Claim
     from pollin_actors.resources import Callback
 
@@ -27,14 +30,13 @@ log = structlog.get_logger("pollin_actors")
 Tokens: TypeAlias = list[tuple[Instruments, Any]]
 """What each has returned at a beginning, to be given back at the end."""
 
-_Watchers: TypeAlias = tuple[Instruments, ...]
-
 
 class Instrumentation:
     """The instruments of one application: ``app.instruments``.
 
-    Each attribute that ends in ``_by`` holds those who want to know of one thing. They are replaced
-    and never changed, so whoever does the work needs no lock: it looks whether there is anybody.
+    Each attribute that ends in ``_by`` holds those who want to know of one thing. It stays the same
+    list, so that whoever does the work can keep it and look whether there is anybody in it. Its
+    contents are changed in one step, and nobody needs a lock.
     """
 
     __slots__ = (
@@ -56,7 +58,14 @@ class Instrumentation:
         self._failed: set[tuple[int, str]] = set()
         # Told when there are others: supervision has an event hook of its own.
         self._hear: Callable[[], object] | None = None
-        self._replace(())
+        self.listeners: tuple[Instruments, ...] = ()
+        self.operated_by: list[Instruments] = []
+        self.sent_by: list[Instruments] = []
+        self.received_by: list[Instruments] = []
+        self.called_by: list[Instruments] = []
+        self.handled_by: list[Instruments] = []
+        self.settled_by: list[Instruments] = []
+        self.supervised_by: list[Instruments] = []
 
     def __repr__(self) -> str:
         return f"<Instrumentation: {', '.join(map(repr, self.listeners)) or 'nobody'}>"
@@ -85,42 +94,59 @@ class Instrumentation:
         self._replace(tuple(each for each in self.listeners if each is not instruments))
         self._failed = {key for key in self._failed if key[0] != id(instruments)}
 
-    def _replace(self, listeners: _Watchers) -> None:
-        self.listeners: _Watchers = listeners
-        self.operated_by = self._having("operated")
-        self.sent_by = self._having("sending", "sent")
-        self.received_by = self._having("receiving", "received")
-        self.called_by = self._having("calling", "called")
-        self.handled_by = self._having("handled")
-        self.settled_by = self._having("settled")
-        self.supervised_by = self._having("supervised")
+    def _replace(self, listeners: tuple[Instruments, ...]) -> None:
+        self.listeners = listeners
+        self.operated_by[:] = self._having("operated")
+        self.sent_by[:] = self._having("sending", "sent")
+        self.received_by[:] = self._having("receiving", "received")
+        self.called_by[:] = self._having("calling", "called")
+        self.handled_by[:] = self._having("handled")
+        self.settled_by[:] = self._having("settled")
+        self.supervised_by[:] = self._having("supervised")
         if self._hear is not None:
             self._hear()
 
-    def _having(self, *names: str) -> _Watchers:
+    def _having(self, *names: str) -> list[Instruments]:
         def has(each: Instruments) -> bool:
             return any(
                 getattr(type(each), name) is not getattr(Instruments, name) for name in names
             )
 
-        return tuple(filter(has, self.listeners))
+        return list(filter(has, self.listeners))
 
     # -- for the places that do the work: ask first whether there is anybody -----------------------
+
+    def execute(
+        self, execute: Callable[[Any], Any], message: Any, clock: Callable[[], float]
+    ) -> Any:
+        """Have a backend carry out an operation, and tell how that went."""
+        began = clock()
+        try:
+            reply = execute(message)
+        except Exception as error:
+            self.operated(message, clock() - began, None, error)
+            raise
+        if isinstance(reply, concurrent.futures.Future):
+            reply = Later(reply).future
+        if isinstance(reply, ReplyFuture):
+            reply.add_done_callback(partial(self._answered, message, clock, began))
+        else:
+            self.operated(message, clock() - began, reply, None)
+        return reply
 
     def operated(
         self, message: Any, seconds: float, reply: Any, error: BaseException | None
     ) -> None:
         """A backend has answered."""
-        for each in self.operated_by:
+        for each in self.operated_by.copy():
             try:
                 each.operated(message, seconds, reply, error)
             except OWN as failure:
                 self._fail(each, "operated", failure)
 
-    def answered(
+    def _answered(
         self, message: Any, clock: Callable[[], float], began: float, reply: ReplyFuture[Any]
     ) -> None:
-        """A backend has answered by a future, which is settled."""
         value, error = _outcome_of(reply)
         self.operated(message, clock() - began, value, error)
 
@@ -180,7 +206,7 @@ class Instrumentation:
 
     def handled(self, call: Call, seconds: float, outcome: str) -> None:
         """A consumer knows of it."""
-        for each in self.handled_by:
+        for each in self.handled_by.copy():
             try:
                 each.handled(call, seconds, outcome)
             except OWN as failure:
@@ -188,7 +214,7 @@ class Instrumentation:
 
     def settled(self, handler: str, claim: Claim, outcome: str) -> None:
         """What has become of a claim is stored."""
-        for each in self.settled_by:
+        for each in self.settled_by.copy():
             try:
                 each.settled(handler, claim, outcome)
             except OWN as failure:
@@ -196,15 +222,15 @@ class Instrumentation:
 
     def supervised(self, event: Event) -> None:
         """Something has happened to a supervised actor."""
-        for each in self.supervised_by:
+        for each in self.supervised_by.copy():
             try:
                 each.supervised(event)
             except OWN as failure:
                 self._fail(each, "supervised", failure)
 
-    def _begin(self, watchers: _Watchers, name: str, *args: Any) -> Tokens:
+    def _begin(self, watchers: list[Instruments], name: str, *args: Any) -> Tokens:
         tokens: Tokens = []
-        for each in watchers:
+        for each in watchers.copy():
             try:
                 tokens.append((each, getattr(each, name)(*args)))
             except OWN as failure:

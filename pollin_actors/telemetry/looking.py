@@ -15,6 +15,7 @@ from pollin_actors.otp import Later, ReplyFuture, Runtime
 from pollin_actors.otp.guard import Guard
 from pollin_actors.records import EndpointStats
 from pollin_actors.resources import Endpoint
+from pollin_actors.state import State
 from pollin_actors.telemetry.names import OTHER, Names
 
 __all__ = ["Looks", "Standing", "View"]
@@ -79,6 +80,10 @@ class Looks:
     def __init__(self, app: Application, names: Names) -> None:
         self._app = app
         self._names = names
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Nothing is known; also after a fork, where another thread may have been looking."""
         self._guard = Guard()
         self._runtime: Runtime | None = None
         self._forget()
@@ -104,7 +109,7 @@ class Looks:
     def _look(self, timeout: float) -> View:
         app = self._app
         runtime = app._runtime
-        if runtime is None:
+        if runtime is None or app.state is not State.RUNNING:
             return View(None, {}, [], 0, False, set())
         if runtime is not self._runtime:
             self._runtime = runtime

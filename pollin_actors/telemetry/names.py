@@ -33,6 +33,10 @@ class Names:
         self._missing: set[str] = set()
         self._guard = Guard()
 
+    def free(self) -> None:
+        """After a fork: a thread that was about to name one is not here."""
+        self._guard = Guard()
+
     def label(self, endpoint_id: str) -> str:
         """What to call an endpoint."""
         if endpoint_id in self._named:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +113,7 @@ class PrometheusMetrics(Instruments):
                 "give each application a registry of its own, as registry=CollectorRegistry()",
             ) from error
         app.instruments.add(self)
+        _all.add(self)
 
     def close(self) -> None:
         """Count no more, and take the metrics out of the registry."""
@@ -273,6 +276,19 @@ def metrics_of(app: Application) -> PrometheusMetrics:
     except ImportError as error:
         raise MissingExtra("prometheus-client", "prometheus") from error
     return PrometheusMetrics(app, registry=prometheus_client.CollectorRegistry())
+
+
+_all: weakref.WeakSet[PrometheusMetrics] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for metrics in tuple(_all):
+        metrics._names.free()
+        metrics._looks.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Sums:

@@ -450,8 +450,8 @@ class TestAdding:
             app.instruments.add(told)
             app.instruments.add(calls)
         assert app.instruments.listeners == (told, calls)
-        assert app.instruments.operated_by == (told,)
-        assert app.instruments.called_by == (told, calls)
+        assert app.instruments.operated_by == [told]
+        assert app.instruments.called_by == [told, calls]
         app.instruments.remove(told)
         app.instruments.remove(told)
         assert not app.instruments.operated_by
@@ -484,4 +484,5 @@ class TestAdding:
 
     def test_nobody_is_told_of_an_application_that_has_none(self) -> None:
         assert NOBODY.listeners == ()
+        assert NOBODY.operated_by == []
         assert repr(Application().instruments) == "<Instrumentation: nobody>"

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 from pathlib import Path
 from typing import Any
@@ -333,3 +337,54 @@ def test_in_the_end_all_others_have_been_asked(count: int) -> None:
                 app.endpoints.create(Endpoint.new(id="late")).get()
         view = looks.look(0.0)
         assert len(view.named) + len(view.others) == 30
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_that_is_forked_during_a_scrape() -> None:
+    """Its own scrapes wait for nobody: they give what was counted, and say that the inbox does not
+    run there; those of the parent are as ever."""
+    program = """
+        import os, threading, warnings
+        warnings.simplefilter("ignore")
+        from prometheus_client import CollectorRegistry
+        from pollin_actors import Application, Callback, Endpoint
+        from pollin_actors.backends.memory import MemoryBackend
+        from pollin_actors.messages import Stats
+        from pollin_actors.telemetry import PrometheusMetrics
+
+        looking, go_on = threading.Event(), threading.Event()
+
+        class Held(MemoryBackend):
+            def execute(self, message):
+                if isinstance(message, Stats) and os.getpid() == parent:
+                    looking.set()
+                    go_on.wait(60)
+                return super().execute(message)
+
+        parent = os.getpid()
+        app = Application(Held(), endpoints=[Endpoint.new(id="orders")]).start()
+        metrics = PrometheusMetrics(app, registry=CollectorRegistry())
+        app.callbacks.push("orders", Callback.new(b"")).get()
+        scraper = threading.Thread(target=metrics.render)
+        scraper.start()
+        assert looking.wait(60)
+        pid = os.fork()
+        if pid == 0:
+            body, _ = metrics.render()
+            good = b"pollin_up 0.0" in body and b"pollin_pushes_total" in body
+            os._exit(0 if good and b"pollin_queued" not in body else 1)
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        go_on.set()
+        scraper.join()
+        assert b"pollin_up 1.0" in metrics.render()[0]
+        app.stop()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
