@@ -39,6 +39,7 @@ from pollin_actors.otp import (
 from pollin_actors.otp.cell import ExitRequest, Status
 from pollin_actors.otp.exits import ExitReason
 from pollin_actors.otp.guard import Guard
+from pollin_actors.otp.last_words import OWN, log_exception
 from pollin_actors.otp.mailbox import Mailbox
 from pollin_actors.own_actors import OwnActors
 from pollin_actors.resources import Endpoint
@@ -261,8 +262,12 @@ class Application(OwnActors, Handling):
 
     def _tell_event(self, event: Event) -> None:
         self.instruments.supervised(event)
-        if self._event_hook is not None:
-            self._event_hook(event)
+        hook = self._event_hook
+        if hook is not None:
+            try:
+                hook(event)
+            except OWN:
+                log_exception("event_hook.failed", failed=event.event, hook=repr(hook))
 
     def _build(self, runtime: Runtime) -> None:
         settings, backend = self.settings, self.backend

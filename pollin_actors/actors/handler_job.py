@@ -111,24 +111,19 @@ class Runner(Protocol):
         ...
 
 
-class _Around:
-    """What is done before and after a call, in the context that its function finds."""
+def _begin(spec: HandlerSpec, job: Job, instruments: Instrumentation) -> tuple[Call, Tokens] | None:
+    """What is done before a call, in the context that its function finds."""
+    claims = [held.claim for held in job.ran]
+    bind_call(spec.name, claims)
+    if not instruments.called_by:
+        return None
+    begun = Call(spec.name, spec.endpoint_id, claims)
+    return begun, instruments.calling(begun)
 
-    __slots__ = ("_call", "_instruments", "_tokens")
 
-    def __init__(self, spec: HandlerSpec, job: Job, instruments: Instrumentation) -> None:
-        self._call = Call(spec.name, spec.endpoint_id, [held.claim for held in job.ran])
-        self._instruments = instruments
-        self._tokens: Tokens | None = None
-
-    def begin(self) -> None:
-        bind_call(self._call.handler, self._call.claims)
-        if self._instruments.called_by:
-            self._tokens = self._instruments.calling(self._call)
-
-    def end(self, outcome: Outcome) -> None:
-        if self._tokens:
-            self._instruments.called(self._tokens, self._call, outcome.result, outcome.error)
+def _end(begun: tuple[Call, Tokens], outcome: Outcome, instruments: Instrumentation) -> None:
+    """What is done after it, in the same context."""
+    instruments.called(begun[1], begun[0], outcome.result, outcome.error)
 
 
 def call(
@@ -137,9 +132,9 @@ def call(
     """Call a function that is no coroutine, in a context of its own; nothing is raised."""
     if not job.begin(clock):
         return Outcome(job.ran, None, None)
-    around = _Around(spec, job, instruments)
+    begun = None
     try:
-        context.run(around.begin)
+        begun = context.run(_begin, spec, job, instruments)
         result = context.run(spec.function, job.argument(spec))
         if inspect.iscoroutine(result):
             result.close()
@@ -152,7 +147,8 @@ def call(
         outcome = Outcome(job.ran, result, None)
     assert job.started_at is not None
     job.took = clock.monotonic() - job.started_at
-    context.run(around.end, outcome)
+    if begun is not None:
+        context.run(_end, begun, outcome, instruments)
     return outcome
 
 
@@ -161,13 +157,14 @@ async def acall(spec: HandlerSpec, job: Job, clock: Clock, instruments: Instrume
     raises."""
     if not job.begin(clock):
         return Outcome(job.ran, None, None)
-    around = _Around(spec, job, instruments)
+    begun = None
     try:
-        around.begin()
+        begun = _begin(spec, job, instruments)
         outcome = Outcome(job.ran, await spec.function(job.argument(spec)), None)
     except BaseException as error:
         outcome = Outcome(job.ran, None, error)
     assert job.started_at is not None
     job.took = clock.monotonic() - job.started_at
-    around.end(outcome)
+    if begun is not None:
+        _end(begun, outcome, instruments)
     return outcome

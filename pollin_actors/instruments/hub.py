@@ -36,7 +36,8 @@ class Instrumentation:
 
     Each attribute that ends in ``_by`` holds those who want to know of one thing. It stays the same
     list, so that whoever does the work can keep it and look whether there is anybody in it. Its
-    contents are changed in one step, and nobody needs a lock.
+    contents are changed in one step, and nobody needs a lock; who is added or removed at that
+    moment may miss one event, or be told of one twice.
     """
 
     __slots__ = (
@@ -138,7 +139,7 @@ class Instrumentation:
         self, message: Any, seconds: float, reply: Any, error: BaseException | None
     ) -> None:
         """A backend has answered."""
-        for each in self.operated_by.copy():
+        for each in self.operated_by:
             try:
                 each.operated(message, seconds, reply, error)
             except OWN as failure:
@@ -206,7 +207,7 @@ class Instrumentation:
 
     def handled(self, call: Call, seconds: float, outcome: str) -> None:
         """A consumer knows of it."""
-        for each in self.handled_by.copy():
+        for each in self.handled_by:
             try:
                 each.handled(call, seconds, outcome)
             except OWN as failure:
@@ -214,7 +215,7 @@ class Instrumentation:
 
     def settled(self, handler: str, claim: Claim, outcome: str) -> None:
         """What has become of a claim is stored."""
-        for each in self.settled_by.copy():
+        for each in self.settled_by:
             try:
                 each.settled(handler, claim, outcome)
             except OWN as failure:
@@ -222,7 +223,7 @@ class Instrumentation:
 
     def supervised(self, event: Event) -> None:
         """Something has happened to a supervised actor."""
-        for each in self.supervised_by.copy():
+        for each in self.supervised_by:
             try:
                 each.supervised(event)
             except OWN as failure:
@@ -230,7 +231,7 @@ class Instrumentation:
 
     def _begin(self, watchers: list[Instruments], name: str, *args: Any) -> Tokens:
         tokens: Tokens = []
-        for each in watchers.copy():
+        for each in watchers:
             try:
                 tokens.append((each, getattr(each, name)(*args)))
             except OWN as failure:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from contextvars import Token
+from contextvars import Context, ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from structlog.contextvars import bind_contextvars, reset_contextvars
@@ -22,6 +22,15 @@ __all__ = ["bind_call", "trace_id_of", "within_request"]
 
 # Of the version that everybody sends; a later one begins in the same way.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-")
+
+
+def _variables() -> dict[str, ContextVar[Any]]:
+    """The variables in which structlog keeps them: to set one takes a tenth of binding it."""
+    names = ("handler", "endpoint_id", "callback_id", "callbacks", "attempt", "trace_id")
+    return {name: token.var for name, token in bind_contextvars(**dict.fromkeys(names)).items()}
+
+
+_HANDLER, _ENDPOINT, _CALLBACK, _CALLBACKS, _ATTEMPT, _TRACE = Context().run(_variables).values()
 
 
 def trace_id_of(request: Any) -> str | None:
@@ -42,19 +51,17 @@ def bind_call(handler: str, claims: Sequence[Claim]) -> None:
     Each call has a context of its own, which is thrown away with it: there is nothing to clear.
     """
     claim = claims[0]
+    _HANDLER.set(handler)
+    _ENDPOINT.set(claim.endpoint_id)
     if len(claims) > 1:
-        bind_contextvars(handler=handler, endpoint_id=claim.endpoint_id, callbacks=len(claims))
+        _CALLBACKS.set(len(claims))
         return
     callback = claim.callback
+    _CALLBACK.set(callback.id)
+    _ATTEMPT.set(callback.attempts)
     trace_id = trace_id_of(callback.request)
-    more = {} if trace_id is None else {"trace_id": trace_id}
-    bind_contextvars(
-        handler=handler,
-        endpoint_id=claim.endpoint_id,
-        callback_id=callback.id,
-        attempt=callback.attempts,
-        **more,
-    )
+    if trace_id is not None:
+        _TRACE.set(trace_id)
 
 
 def within_request(

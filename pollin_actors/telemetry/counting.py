@@ -27,10 +27,13 @@ class Counts:
 
     def add(self, key: Key) -> None:
         """Count once more."""
+        self.cell(key)[0] += 1
+
+    def cell(self, key: Key) -> list[int]:
+        """Where that is counted: for who counts the same again and again. It counts no more once
+        it is forgotten."""
         cell = self._cells.get(key)
-        if cell is None:
-            cell = self._cells.setdefault(key, [0])
-        cell[0] += 1
+        return self._cells.setdefault(key, [0]) if cell is None else cell
 
     def items(self) -> Iterator[tuple[Key, int]]:
         """All that was counted so far."""
@@ -55,17 +58,21 @@ class Timings:
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = list(bounds)
-        # The sum of seconds, then one number for each bucket.
         self._cells: dict[Key, list[float]] = {}
 
     def add(self, key: Key, seconds: float) -> None:
         """One more."""
-        cell = self._cells.get(key)
-        if cell is None:
-            cell = self._cells.setdefault(key, [0.0] + [0] * (len(self.bounds) + 1))
+        cell = self.cell(key)
         place = bisect_left(self.bounds, seconds) + 1
         cell[place] += 1
         cell[0] += seconds
+
+    def cell(self, key: Key) -> list[float]:
+        """The sum of seconds, and the counts of the buckets; as of ``Counts``."""
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells.setdefault(key, [0.0] + [0] * (len(self.bounds) + 1))
+        return cell
 
     def items(self) -> Iterator[tuple[Key, list[int], float]]:
         """All of them: how many took at most each bound, and the sum of seconds."""

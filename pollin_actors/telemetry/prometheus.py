@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import weakref
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,7 @@ class PrometheusMetrics(Instruments):
         self._looks = Looks(app, names)
         self._operations = Counts()
         self._operating = Timings(QUICK)
+        self._succeeded: dict[type, tuple[list[int], list[float]]] = {}
         self._pushes = Counts()
         self._requests = Counts()
         self._receiving = Timings(QUICK)
@@ -140,19 +142,30 @@ class PrometheusMetrics(Instruments):
         self, message: Any, seconds: float, reply: Any, error: BaseException | None
     ) -> None:
         kind = message.__class__
-        name = _operations.get(kind) or _name_of(kind)
-        outcome = "ok" if error is None else _failure(error)
+        if error is None:
+            # The way of every webhook: nothing is made here, and little is looked up.
+            succeeded, taken = self._succeeded.get(kind) or self._know(kind)
+            succeeded[0] += 1
+            place = bisect_left(QUICK, seconds) + 1
+            taken[place] += 1
+            taken[0] += seconds
+            if kind is Push:
+                self._pushes.add((self._label(message.endpoint_id), reply.outcome.value))
+            elif kind is MoveCursor:
+                for result in reply:
+                    self._pushes.add((self._label(message.endpoint_id), result.outcome.value))
+            return
+        name, outcome = _name_of(kind), _failure(error)
         self._operations.add((name, outcome))
         self._operating.add((name,), seconds)
-        if kind is Push:
-            if error is None:
-                outcome = reply.outcome.value
+        if kind is Push or (kind is MoveCursor and message.pushes):
             self._pushes.add((self._label(message.endpoint_id), outcome))
-        elif kind is MoveCursor and message.pushes:
-            label = self._label(message.endpoint_id)
-            outcomes = [outcome] if error else [result.outcome.value for result in reply]
-            for each in outcomes:
-                self._pushes.add((label, each))
+
+    def _know(self, kind: type) -> tuple[list[int], list[float]]:
+        """Where the successes of an operation are counted."""
+        name = _name_of(kind)
+        cells = self._operations.cell((name, "ok")), self._operating.cell((name,))
+        return self._succeeded.setdefault(kind, cells)
 
     def received(
         self, token: Any, endpoint_id: str | None, status: int, outcome: str, seconds: float
@@ -350,13 +363,9 @@ def _bounds(bounds: Sequence[float]) -> list[str]:
     return [*map(floatToGoString, bounds), "+Inf"]
 
 
-_operations: dict[type, str] = {}
-
-
 def _name_of(kind: type) -> str:
     """A message's name as labels have it: there are as many as there are messages."""
-    name = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
-    return _operations.setdefault(kind, name)
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def _failure(error: BaseException) -> str:

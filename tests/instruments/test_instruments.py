@@ -371,6 +371,24 @@ class TestSupervision:
             assert "actor.crashed" in [event.event for event in heard]
         assert told.told == []
 
+    def test_a_hook_that_fails_is_named(self) -> None:
+        """As where there are no instruments."""
+
+        def on_strike(event: Event) -> None:
+            raise ValueError
+
+        app = Application(endpoints=[Endpoint.new(id="orders")], on_event=on_strike)
+        told = Recording()
+        app.instruments.add(told)
+        with capture_logs() as logs, Tester(app) as tester:
+            tester.push("orders")
+            tester.crash("orders")
+            tester.simulation.runtime.events.flush()
+        failed = [entry for entry in logs if entry["event"] == "event_hook.failed"]
+        assert "actor.crashed" in [entry["failed"] for entry in failed]
+        assert all("on_strike" in entry["hook"] for entry in failed)
+        assert "actor.crashed" in [each[1] for each in told.of("supervised")]
+
     def test_beside_the_hook_of_a_runtime_that_was_given(self) -> None:
         """Also when it is used a second time."""
         heard: list[Event] = []
