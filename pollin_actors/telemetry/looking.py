@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
+from asyncio import _get_running_loop as running_loop  # documented
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
@@ -64,6 +64,9 @@ class View(NamedTuple):
     """Names that endpoints had which were deleted."""
 
 
+NOTHING = View(None, {}, [], 0, False, set())
+
+
 class Looks:
     """Asks the backend, and keeps what it has said.
 
@@ -86,6 +89,7 @@ class Looks:
         """Nothing is known; also after a fork, where another thread may have been looking."""
         self._guard = Guard()
         self._runtime: Runtime | None = None
+        self._view = NOTHING
         self._forget()
 
     def _forget(self) -> None:
@@ -102,21 +106,26 @@ class Looks:
     def look(self, timeout: float) -> View:
         """How everything stands, as far as that is known in ``timeout`` seconds.
 
-        On an event loop nothing is waited for.
+        On an event loop nothing is waited for, not even for another thread that is looking.
         """
-        return self._guard.run(self._look, timeout)
+        if running_loop() is None:
+            self._guard.run(self._look, timeout)
+        elif not self._guard.attempt(self._look, 0.0):
+            return self._view._replace(complete=False, gone=set())
+        return self._view
 
-    def _look(self, timeout: float) -> View:
+    def _look(self, timeout: float) -> None:
+        self._view = self._new_view(timeout)
+
+    def _new_view(self, timeout: float) -> View:
         app = self._app
         runtime = app._runtime
         if runtime is None or app.state is not State.RUNNING:
-            return View(None, {}, [], 0, False, set())
+            return NOTHING
         if runtime is not self._runtime:
             self._runtime = runtime
             self._forget()  # it was stopped meanwhile: what was known is old
         clock = runtime.clock.monotonic
-        if asyncio._get_running_loop() is not None:
-            timeout = 0.0
         until = clock() + timeout
         fresh, gone = self._read_index(clock, until)
         if self._endpoints is None:

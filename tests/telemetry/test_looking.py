@@ -141,6 +141,41 @@ class TestTime:
 
             assert asyncio.run(scrapes()) == [0, 1]
 
+    def test_on_an_event_loop_not_even_for_another_scrape(self) -> None:
+        """Which waits itself, on a thread: what was seen before is given."""
+        entered, go_on = threading.Event(), threading.Event()
+
+        class Held(MemoryBackend):
+            held = False
+
+            def execute(self, message: Any) -> Any:
+                if self.held and isinstance(message, Stats):
+                    self.held = False
+                    entered.set()
+                    assert go_on.wait(60)
+                return super().execute(message)
+
+        backend = Held()
+        with Application(backend, endpoints=endpoints(1)) as app:
+            metrics = measured(app)
+            app.callbacks.push("e0", Callback.new(b"")).get()
+            scrape(metrics)
+            backend.held = True
+            other = threading.Thread(target=scrape, args=(metrics,))
+            other.start()
+            assert entered.wait(60)
+
+            async def look() -> Any:
+                return scrape(metrics)
+
+            seen = asyncio.run(look())
+            go_on.set()
+            other.join()
+            assert seen.value("pollin_up") == 0
+            queued = seen.value("pollin_queued_callbacks", endpoint="e0", phase="received")
+            assert queued == 1
+            assert scrape(metrics).value("pollin_up") == 1
+
     def test_within_an_actor_nothing_is_waited_for(self) -> None:
         """Not even in one that must not wait."""
         backend = Recorder()
