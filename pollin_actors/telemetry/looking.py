@@ -109,13 +109,15 @@ class Looks:
         On an event loop nothing is waited for, not even for another thread that is looking.
         """
         if running_loop() is None:
-            self._guard.run(self._look, timeout)
-        elif not self._guard.attempt(self._look, 0.0):
-            return self._view._replace(complete=False, gone=set())
-        return self._view
+            return self._guard.run(self._look, timeout)
+        seen: list[View] = []
+        if self._guard.attempt(lambda: seen.append(self._look(0.0))):
+            return seen[0]
+        return self._view._replace(complete=False, gone=set())
 
-    def _look(self, timeout: float) -> None:
-        self._view = self._new_view(timeout)
+    def _look(self, timeout: float) -> View:
+        self._view = view = self._new_view(timeout)
+        return view
 
     def _new_view(self, timeout: float) -> View:
         app = self._app
