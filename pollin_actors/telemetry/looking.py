@@ -128,17 +128,23 @@ class Looks:
             self._runtime = runtime
             self._forget()  # it was stopped meanwhile: what was known is old
         clock = runtime.clock.monotonic
-        until = clock() + timeout
-        fresh, gone = self._read_index(clock, until)
+        now = clock()
+        until = now + timeout
+        gone: set[str] = set()
+        # Where nothing is waited for, what was asked by the look before is as new as it can be.
+        waits = timeout > 0
+        fresh = self._read_index(clock, until, waits, gone)
         if self._endpoints is None:
             return View(None, {}, [], 0, False, gone)
         named = [id for id in self._endpoints if self._names.has(id)]
         others = self._others(max(self._names.most, 1))
-        now = clock()
         wanted = [id for id in (*named, *others) if self._rest.get(id, now) <= now]
+        late = {id for id in wanted if id in self._asked and self._answered(id, 0.0, clock)}
         for endpoint_id in wanted:
             self._ask(endpoint_id, now)
-        unanswered = sum(not self._answered(id, until, clock) for id in wanted)
+        unanswered = sum(
+            not (self._answered(id, until, clock) or (not waits and id in late)) for id in wanted
+        )
         known = self._known
         return View(
             len(self._endpoints),
@@ -151,28 +157,38 @@ class Looks:
 
     # -- the list of endpoints ---------------------------------------------------------------------
 
-    def _read_index(self, clock: Clock, until: float) -> tuple[bool, set[str]]:
-        """Whether the list is as it should be, and the names that are free again."""
+    def _read_index(self, clock: Clock, until: float, waits: bool, gone: set[str]) -> bool:
+        """Read the list; whether it is as it should be. Names that are free again are added to
+        ``gone``."""
         now = clock()
+        late = self._index is not None and self._take_index(0.0, clock, gone)
+        if self._index is not None and now >= self._index.at + GIVEN_UP_S:
+            self._index = None
         if self._index is None:
             if self._endpoints is not None and now < self._index_at:
-                return True, set()
+                return True
             self._index = self._send(now, None, IndexEndpoints())
+            self._index.watch(clock)
+        return self._take_index(until, clock, gone) or (late and not waits)
+
+    def _take_index(self, until: float, clock: Clock, gone: set[str]) -> bool:
+        """Take the list if it is there by then."""
         asked = self._index
+        assert asked is not None
         answer = asked.answer(until, clock)
         if answer is None:
-            if now >= asked.at + GIVEN_UP_S:
-                self._index = None
-            return False, set()
+            return False
         self._index = None
-        self._index_at = clock() + (clock() - asked.at) * INDEX_SHARE
+        took = (clock() if asked.ended is None else asked.ended) - asked.at
+        self._index_at = clock() + min(took * INDEX_SHARE, GIVEN_UP_S)
         if isinstance(answer, Exception):
-            return False, set()
+            return False
         self._endpoints = {endpoint.id: endpoint for endpoint in answer[0]}
-        for endpoint_id in [id for id in self._known if id not in self._endpoints]:
-            del self._known[endpoint_id]
-            self._rest.pop(endpoint_id, None)
-        return True, self._names.exist(list(self._endpoints))
+        for kept in (self._known, self._asked, self._rest):
+            for endpoint_id in [id for id in kept if id not in self._endpoints]:
+                del kept[endpoint_id]
+        gone |= self._names.exist(list(self._endpoints))
+        return True
 
     def _others(self, most: int) -> list[str]:
         """Those without a name whose turn it is."""
@@ -236,12 +252,21 @@ class Looks:
 class _Asked:
     """Questions that were put to the backend at one time, and what it has answered."""
 
-    __slots__ = ("_replies", "about", "at")
+    __slots__ = ("_replies", "about", "at", "ended")
 
     def __init__(self, at: float, about: About | None, replies: list[Any] | Exception) -> None:
         self.at = at
         self.about = about
+        # When the answers were there, where somebody watches for that.
+        self.ended: float | None = None
         self._replies = replies
+
+    def watch(self, clock: Clock) -> None:
+        """Remember when the answer comes, for a question that has one."""
+        replies = [] if isinstance(self._replies, Exception) else self._replies
+        for reply in replies:
+            if isinstance(reply, ReplyFuture):
+                reply.add_done_callback(lambda _: setattr(self, "ended", clock()))
 
     def answer(self, until: float, clock: Clock) -> list[Any] | Exception | None:
         """All answers, or why there are none; None: they have not come yet."""

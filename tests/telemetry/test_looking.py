@@ -141,6 +141,57 @@ class TestTime:
 
             assert asyncio.run(scrapes()) == [0, 1]
 
+    def test_on_an_event_loop_each_scrape_gives_what_the_one_before_has_asked(self) -> None:
+        """Where answers always come a little later: it is up, and a scrape behind."""
+        backend = Recorder()
+        with Application(backend, endpoints=endpoints(1)) as app:
+            metrics = measured(app, timeout=60.0)
+            queued = {"endpoint": "e0", "phase": "received"}
+            seen: list[tuple[float | None, float | None]] = []
+
+            async def scrapes() -> None:
+                for _ in range(6):
+                    backend.keep = (Stats, IndexEndpoints)
+                    found = scrape(metrics)
+                    value = found.value("pollin_queued_callbacks", **queued)
+                    seen.append((found.value("pollin_up"), value))
+                    backend.answer()
+                    backend.keep = ()
+                    await app.callbacks.push("e0", Callback.new(b""))
+
+            asyncio.run(scrapes())
+        # First the list, then the endpoint; from then on all is known.
+        assert [up for up, _ in seen] == [0, 0, 1, 1, 1, 1]
+        assert [value for _, value in seen] == [None, None, 1, 2, 3, 4]
+
+    def test_a_list_that_nobody_has_waited_for_is_read_again_soon(self) -> None:
+        """What counts is how long its answer took, and not when somebody looked at it."""
+        backend = Recorder()
+        app = Application(endpoints=endpoints(1))
+        with Tester(app, backend=backend) as tester:
+            looks = Looks(app, Names(10))
+            backend.keep = (IndexEndpoints,)
+            looks.look(0.0)
+            tester.advance(0.1)
+            backend.answer()
+            backend.keep = ()
+            tester.advance(30.0)
+            looks.look(0.0)
+            app.endpoints.create(Endpoint.new(id="new")).get()
+            tester.advance(0.1 * INDEX_SHARE + 0.1)
+            assert "new" in looks.look(0.0).named
+
+    def test_what_is_asked_about_one_that_was_deleted_is_let_go_of(self) -> None:
+        backend = Recorder()
+        app = Application(endpoints=endpoints(2))
+        with Tester(app, backend=backend):
+            looks = Looks(app, Names(10))
+            backend.keep = (Stats,)
+            looks.look(0.0)
+            app.endpoints.delete("e0").get()
+            looks.look(0.0)
+            assert list(looks._asked) == ["e1"]
+
     def test_on_an_event_loop_not_even_for_another_scrape(self) -> None:
         """Which waits itself, on a thread: what was seen before is given."""
         entered, go_on = threading.Event(), threading.Event()
