@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pollin_actors import (
 )
 from pollin_actors.backends.memory import MemoryBackend
 from pollin_actors.messages import Push
+from pollin_actors.otp import Actor, ChildSpec, ReplyFuture
 from pollin_actors.telemetry import PrometheusMetrics
 from pollin_actors.telemetry.catalogue import METRICS
 from pollin_actors.telemetry.prometheus import metrics_of
@@ -268,6 +270,27 @@ class TestCounters:
         assert threads >= 1
         assert seen.value("pollin_pool_waiting_threads") == 0
         assert seen.value("pollin_pool_tasks") == 0
+
+    def test_an_actor_that_waits_for_an_answer(self) -> None:
+        """It keeps a thread, which the pool makes up for."""
+        entered, answer = threading.Event(), ReplyFuture[str]()
+
+        class Waits(Actor):
+            def on_receive(self, message: Any) -> Any:
+                entered.set()
+                return answer.get(timeout=60)
+
+        app = Application(children=[ChildSpec("waits", Waits, name="waits")])
+        metrics = measured(app)
+        with app:
+            reply = app.ask("waits", "for it", timeout=60)
+            assert entered.wait(60)
+            within = scrape(metrics)
+            answer.set("it")
+            assert reply.get() == "it"
+            afterwards = scrape(metrics)
+        assert within.value("pollin_pool_waiting_threads") == 1
+        assert afterwards.value("pollin_pool_waiting_threads") == 0
 
     def test_what_waits_in_a_mailbox(self) -> None:
         """Of an endpoint whose actor is kept from its work."""
