@@ -365,6 +365,22 @@ class TestLabels:
             seen = scrape(metrics)
         assert seen.labels("endpoint") == {"orders", "unknown"}
 
+    def test_handlers_of_endpoints_without_a_name(self) -> None:
+        """There may be one for each endpoint: they have no names either."""
+        app = application(*(f"e{number}" for number in range(20)))
+        for number in range(20):
+            app.add_handler(lambda _: None, f"e{number}", name=f"h{number}")
+        metrics = measured(app, max_endpoints=3)
+        with Tester(app) as tester:
+            for number in range(20):
+                tester.push(f"e{number}")
+            tester.drain()
+            seen = scrape(metrics)
+        assert seen.labels("handler") == {"h0", "h1", "h2", "other"}
+        labels = {"endpoint": "other", "handler": "other"}
+        done = seen.value("pollin_handler_outcomes_total", outcome="acknowledged", **labels)
+        assert done == 17
+
     def test_many_phases(self) -> None:
         """Beyond some they are counted together."""
         phases = [f"p{number}" for number in range(100)]

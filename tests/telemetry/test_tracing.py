@@ -172,6 +172,16 @@ class TestReceive:
         assert {parent for parent in parents if parent} == received
         assert parents.count(None) == 1
 
+    def test_nothing_of_a_request_is_left_on_its_thread(self) -> None:
+        """Taken, refused or for nobody: what is pushed there later is not below it."""
+        traced = Traced(Application(endpoints=[orders()]))
+        with Tester(traced.app) as tester:
+            for options in ({}, {"headers": {}}, {"path": "/gone"}):
+                send(wsgi(traced.app), **options)  # type: ignore[arg-type]
+                traced.exporter.clear()
+                tester.push("orders")
+                assert traced.span("send orders").parent is None
+
     def test_strangers_leave_no_spans(self) -> None:
         """A refusal of an endpoint that exists is seen; what is for none is not."""
         traced = Traced(Application(endpoints=[orders()]))
