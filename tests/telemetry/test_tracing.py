@@ -176,8 +176,9 @@ class TestReceive:
         """Taken, refused or for nobody: what is pushed there later is not below it."""
         traced = Traced(Application(endpoints=[orders()]))
         with Tester(traced.app) as tester:
-            for options in ({}, {"headers": {}}, {"path": "/gone"}):
-                send(wsgi(traced.app), **options)  # type: ignore[arg-type]
+            several: list[dict[str, Any]] = [{}, {"headers": {}}, {"path": "/gone"}]
+            for options in several:
+                send(wsgi(traced.app), **options)
                 traced.exporter.clear()
                 tester.push("orders")
                 assert traced.span("send orders").parent is None
