@@ -10,11 +10,12 @@ from structlog.testing import capture_logs
 
 from pollin_actors import Application, BackendUnavailable, Endpoint, Intake
 from pollin_actors.backends.memory import MemoryBackend
+from pollin_actors.instruments.seldom import MOST
 from pollin_actors.messages import CreateEndpoint, FindEndpoint, Push, Stats, UpdateEndpoint
 from pollin_actors.signatures import Hmac, Scheme, Stripe
 from pollin_actors.testing import FaultyBackend, Tester
 from pollin_actors.web import in_flight, known, wsgi
-from pollin_actors.web.failures import MOST, Refusals
+from pollin_actors.web.failures import Failures
 from tests.web.receiving import Told, orders, send
 
 EVENT = {"X-Sign": "old", "X-Id": "e-1"}
@@ -208,11 +209,11 @@ class TestLog:
 
     def test_it_remembers_only_so_many(self) -> None:
         """Of those that it has told; then it may tell one again."""
-        refusals = Refusals()
+        failures = Failures(lambda: 1.0)
         with capture_logs() as logs:
             for number in range(MOST + 1):
-                refusals.log(str(number), "any", 1.0)
-            refusals.log("0", "any", 1.0)
+                failures.refused("receiver.refused", str(number), "any")
+            failures.refused("receiver.refused", "0", "any")
         assert len(logs) == MOST + 2
 
     @pytest.mark.parametrize(
