@@ -200,6 +200,19 @@ class TestLog:
         assert (told["event"], told["endpoint"]) == ("receiver.unavailable", "")
         assert (told["error"], "start" in told["reason"]) == ("NotRunning", True)
 
+    def test_nor_with_what_nobody_expected(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A defect that each request meets is told once a second, whatever they ask for."""
+        with Tester(endpoints=[orders()]) as tester, capture_logs() as logs:
+            with monkeypatch.context() as patched:
+                patched.setattr(tester.app.endpoints, "find", lambda *_, **__: 1 / 0)
+                receiver = wsgi(tester.app)
+                for number in range(50):
+                    assert send(receiver, path=f"/any-{number}").status == 503
+                tester.advance(1.0)
+                assert send(receiver, path="/another").status == 503
+            told = [entry for entry in logs if entry["event"] == "receiver.failed"]
+            assert [(entry["endpoint"], entry["more"]) for entry in told] == [("", 0), ("", 49)]
+
     def test_a_full_endpoint_is_told(self) -> None:
         with Tester(endpoints=[orders().replace(capacity=1)]) as tester, capture_logs() as logs:
             receiver = wsgi(tester.app)
