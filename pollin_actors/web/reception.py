@@ -51,6 +51,7 @@ from pollin_actors.web.answers import (
 )
 from pollin_actors.web.deadlines import Until, now_of
 from pollin_actors.web.failures import Failures
+from pollin_actors.web.heads import length_and_type, pairs_of
 from pollin_actors.web.in_flight import InFlight
 from pollin_actors.web.known import Known, KnownEndpoints
 from pollin_actors.web.ordering import ordering_key
@@ -175,7 +176,7 @@ class Reception:
                 return NOT_FOUND
             if method != "POST":
                 return POST_ONLY
-            pairs: HeaderPairs = headers if headers.__class__ is list else _pairs(headers)
+            pairs: HeaderPairs = headers if headers.__class__ is list else pairs_of(headers)
             return (yield from self._take(endpoint_id, query, pairs))
         except WrongSecret:
             return UNAUTHORIZED
@@ -203,7 +204,7 @@ class Reception:
 
     def _take(self, endpoint_id: str, query: bytes, headers: HeaderPairs) -> Taking:
         try:
-            declared, content_type = _look(headers)
+            declared, content_type = length_and_type(headers)
         except (TypeError, ValueError, AttributeError):
             return BAD_REQUEST
         known = self._known.recent(endpoint_id)
@@ -392,37 +393,6 @@ class Reception:
     def warn(self) -> None:
         """We are one of several worker processes: say once if each has an inbox of its own."""
         self._workers.warn()
-
-
-def _pairs(headers: Any) -> HeaderPairs:
-    try:
-        return list(headers)
-    except TypeError:
-        raise InvalidValue("headers", "pairs", f"a {type(headers).__name__}") from None
-
-
-def _look(headers: HeaderPairs) -> tuple[bytes | None, bytes | None]:
-    """Content-Length and Content-Type, if there are any.
-
-    Raises:
-        TypeError, ValueError, AttributeError: the headers are malformed.
-    """
-    declared = content_type = None
-    for name, value in headers:
-        if name.__class__ is not bytes or value.__class__ is not bytes:
-            raise TypeError("header")
-        # Two lengths: most headers are passed over without making anything.
-        length = len(name)
-        if length == 14:
-            if name.lower() == b"content-length":
-                if not value.isdigit():
-                    raise ValueError("content-length")
-                declared = value
-        elif length == 12 and name.lower() == b"content-type":
-            if content_type is not None and content_type != value:
-                raise ValueError("content-type")
-            content_type = value
-    return declared, content_type
 
 
 def _refusal(known: Known, content_type: bytes | None) -> Answer | None:
