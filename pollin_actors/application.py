@@ -29,9 +29,11 @@ from pollin_actors.errors import (
 )
 from pollin_actors.facade import Callbacks, Endpoints
 from pollin_actors.handlers import Handlers, Handling, run_of
+from pollin_actors.instruments import Instrumentation
 from pollin_actors.messages import CheckReady
 from pollin_actors.otp import (
     ChildSpec,
+    Event,
     EventHook,
     ExitRecord,
     Registry,
@@ -45,6 +47,7 @@ from pollin_actors.otp.cell import ExitRequest, Status
 from pollin_actors.otp.event_hooks import EventHooks
 from pollin_actors.otp.exits import ExitReason
 from pollin_actors.otp.guard import Guard
+from pollin_actors.otp.last_words import OWN, log_exception
 from pollin_actors.otp.mailbox import Mailbox
 from pollin_actors.own_actors import OwnActors
 from pollin_actors.resources import Endpoint
@@ -109,6 +112,9 @@ class Application(OwnActors, Handling):
         self._children = tuple(children)
         Supervisor(self._children)  # a wrong one is refused here, before anything starts
         self._event_hooks = EventHooks(on_event)
+        self._has_hook = on_event is not None
+        # That of a runtime which was given, where we were given none.
+        self._given_hook: EventHook | None = None
         self._given_runtime = runtime
         self.backend: Backend = open_backend(
             backend if backend is not None else self.settings.backend
@@ -122,13 +128,16 @@ class Application(OwnActors, Handling):
         self._registry: Registry | None = None
         self._endpoints_mailbox: Mailbox | None = None
         self.handlers = Handlers()
+        self.instruments = Instrumentation()
+        """Who watches: ``app.instruments.add(…)``. They stay from one start to the next."""
+        self.instruments._hear = self._hear
         self.endpoints = Endpoints(self._endpoints)
         self._changes = Changes()
         self._companions: dict[Callable[..., Any], Companion] = {}
         # Whichever backend it is then: a test may put another in its place.
         self._keeper = ClaimKeeper(execute=lambda message: self.backend.execute(message))
         find, new = self._refuse_lookup, self._new_mailbox
-        self.callbacks = Callbacks(find, new, self._changes, self._keeper, None)
+        self.callbacks = Callbacks(find, new, self._changes, self._keeper, None, self.instruments)
         _applications.add(self)
 
     def __repr__(self) -> str:
@@ -204,8 +213,7 @@ class Application(OwnActors, Handling):
             A function that takes the hook away again.
         """
         remove = self._event_hooks.add(hook)
-        if self._runtime is not None:
-            self._runtime.on_event = self._event_hooks
+        self._hear()
         return remove
 
     def run(self) -> bool:
@@ -278,13 +286,14 @@ class Application(OwnActors, Handling):
         if runtime is None:
             pool = ThreadPool(settings.pool_size, settings.pool_ceiling, "pollin")
             runtime = Runtime(scheduler=pool)
+        if not self._has_hook and runtime.on_event != self._tell_event:
+            self._given_hook = runtime.on_event
         try:
-            self._runtime = runtime.start()
+            self._runtime = runtime
+            self._hear()  # only now: who is added at this moment looks for the runtime afterwards
+            runtime.start()
             if isinstance(self.backend, Announces):
                 self.backend.announce_to(self._changes.announced)
-            # Only now: a hook that is added at this moment looks for the runtime afterwards.
-            if self._event_hooks:
-                runtime.on_event = self._event_hooks
             self.backend.open(runtime.clock.time_ns)
             self._build(runtime)
             self._declare()
@@ -299,6 +308,23 @@ class Application(OwnActors, Handling):
             self._tear_down(State.NEW if self._state is not State.FAILED else State.FAILED)
             raise
 
+    def _hear(self) -> None:
+        """Have events of supervision told to those who want to know."""
+        runtime = self._runtime
+        if runtime is not None:
+            wanted = self.instruments.supervised_by or self._event_hooks
+            runtime.on_event = self._tell_event if wanted else self._given_hook
+
+    def _tell_event(self, event: Event) -> None:
+        self.instruments.supervised(event)
+        self._event_hooks(event)
+        hook = self._given_hook
+        if hook is not None:
+            try:
+                hook(event)
+            except OWN:
+                log_exception("event_hook.failed", failed=event.event, hook=repr(hook))
+
     def _build(self, runtime: Runtime) -> None:
         settings, backend = self.settings, self.backend
         endpoints_mailbox = self._endpoints_mailbox = runtime.registry.mailbox(ENDPOINTS)
@@ -311,7 +337,15 @@ class Application(OwnActors, Handling):
 
         poll = settings.poll_interval if backend.shared else None
         self.callbacks._poll_interval = poll
-        run = run_of(runtime, endpoints_mailbox, registry, self._changes, self._keeper, poll)
+        run = run_of(
+            runtime,
+            endpoints_mailbox,
+            registry,
+            self._changes,
+            self._keeper,
+            poll,
+            self.instruments,
+        )
         handlers = self.handlers
         handlers.prepare(run)
         root = Supervisor(
@@ -324,6 +358,7 @@ class Application(OwnActors, Handling):
                 handlers.child_specs,
                 run.registry,
                 handlers.phases_of,
+                self.instruments,
             )
         )
         # Held before anything runs: whatever interrupts the start, there is something to stop.
@@ -485,6 +520,7 @@ class Application(OwnActors, Handling):
     def _forked(self) -> None:
         """In a forked child: none of our threads is there, nothing here can ever answer."""
         self._guard = Guard()  # a thread that held it is not here
+        self.instruments._guard = Guard()
         if self._runtime is None:
             return
         self._state = State.FORKED

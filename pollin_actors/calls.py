@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 from pollin_actors.actors.changes import Changes
 from pollin_actors.actors.claim_keeper import ClaimKeeper
 from pollin_actors.errors import InvalidValue
+from pollin_actors.instruments import NOBODY, Instrumentation
 from pollin_actors.otp import OtpError, ReplyFuture
 from pollin_actors.otp.mailbox import Mailbox
 
@@ -40,6 +41,7 @@ class Calls:
         keeper: keeps the claims that actors have made.
         poll_interval: seconds between two looks at a store that other processes change too; None
             if no other does.
+        instruments: are told of every push.
 
     ``find`` and ``new`` raise ``NotRunning`` and the like.
     """
@@ -51,12 +53,15 @@ class Calls:
         changes: Changes | None = None,
         keeper: ClaimKeeper | None = None,
         poll_interval: float | None = None,
+        instruments: Instrumentation = NOBODY,
     ) -> None:
         self._find = find
         self._new = new
         self._changes = changes if changes is not None else Changes()
         self._keeper = keeper if keeper is not None else ClaimKeeper()
         self._poll_interval = poll_interval
+        self._instruments = instruments
+        self._push_watchers = instruments.sent_by
 
     def _mailbox(self, endpoint_id: str) -> Mailbox:
         return self._find(endpoint_id) or self._new(endpoint_id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any, cast, overload
 
 from pollin_actors.actors import CallbackActor, EndpointActor, Identify
@@ -181,6 +182,10 @@ class Callbacks(ClaimCalls, PastCalls, SubscriptionCalls, ReplayCalls):
         mailbox = self._find(endpoint_id) or self._new(endpoint_id)
         # As Push(...) makes it, in half the time: this is the path of every webhook.
         message = _new(Push, (endpoint_id, callback, secret, secret is None))
+        if self._push_watchers:
+            return self._instruments.push(
+                endpoint_id, callback, partial(mailbox.ask, message, timeout)
+            )
         return mailbox.ask(message, timeout)
 
     @overload

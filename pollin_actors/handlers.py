@@ -19,6 +19,7 @@ from pollin_actors.actors.handler_loop import HandlerLoop
 from pollin_actors.actors.handler_results import Advance, Discard, Reject, Retry
 from pollin_actors.actors.handler_spec import DEFAULT_BACKOFF, HandlerSpec, check_endpoint_id
 from pollin_actors.errors import InvalidValue, UnknownPhase
+from pollin_actors.instruments import NOBODY, Instrumentation
 from pollin_actors.otp import Backoff, ChildSpec, NamedSupervisor, Registry, ReplyFuture, Runtime
 from pollin_actors.otp.errors import AlreadyStarted
 from pollin_actors.otp.last_words import OWN
@@ -322,6 +323,7 @@ def run_of(
     changes: Changes,
     keeper: Keeper,
     poll: float | None,
+    instruments: Instrumentation = NOBODY,
 ) -> _Run:
     """What the handlers need of a run that begins.
 
@@ -332,6 +334,7 @@ def run_of(
         changes: who is told of changes.
         keeper: gives back the claims of consumers that end.
         poll: seconds between two looks at a store that others use too; None where none do.
+        instruments: are told of calls and what comes of them.
     """
 
     def find(endpoint_id: str) -> Mailbox:
@@ -342,7 +345,7 @@ def run_of(
     if runtime.scheduler.simulated:
         context.run(simulated_scheduler.set, runtime.scheduler)
     around = Surroundings(
-        runtime, endpoints, find, changes, keeper, poll, HandlerLoop(runtime), context
+        runtime, endpoints, find, changes, keeper, poll, HandlerLoop(runtime), context, instruments
     )
     return _Run(runtime, Registry(runtime), around)
 

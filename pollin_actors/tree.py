@@ -19,6 +19,7 @@ import pykka
 from pollin_actors.actors import CallbackActor, EndpointActor
 from pollin_actors.actors.changes import Changes
 from pollin_actors.backends.interface import Backend
+from pollin_actors.instruments import Instrumentation
 from pollin_actors.otp import Backoff, ChildSpec, DynamicSupervisor, Registry, Supervisor
 from pollin_actors.resources import Endpoint
 from pollin_actors.settings import Settings
@@ -41,6 +42,7 @@ def tree_specs(
     consumers: Callable[[], Sequence[ChildSpec]],
     consumer_registry: Registry,
     phases_of: Callable[[Endpoint], Iterable[str]],
+    instruments: Instrumentation,
 ) -> list[ChildSpec]:
     """The root supervisor's children.
 
@@ -53,13 +55,16 @@ def tree_specs(
         consumers: the children of the consumer supervisor, as they are when it starts.
         consumer_registry: their names: the handlers'.
         phases_of: which phases of an endpoint they consume.
+        instruments: are told of every operation.
     """
 
     def callback_spec(endpoint_id: Hashable) -> ChildSpec:
         return ChildSpec(
             id=endpoint_id,
             name=endpoint_id,
-            start=partial(CallbackActor, str(endpoint_id), backend, settings.max_bytes, changes),
+            start=partial(
+                CallbackActor, str(endpoint_id), backend, settings.max_bytes, changes, instruments
+            ),
             restart="transient",
         )
 
@@ -81,7 +86,13 @@ def tree_specs(
             id="endpoints",
             name=ENDPOINTS,
             start=lambda: EndpointActor(
-                backend, registry, CALLBACKS, settings.sweep_interval, changes, phases_of
+                backend,
+                registry,
+                CALLBACKS,
+                settings.sweep_interval,
+                changes,
+                phases_of,
+                instruments,
             ),
         ),
         ChildSpec(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pollin_actors import Application, Endpoint, Settings
+from pollin_actors import Application, Callback, Endpoint, Settings
 from pollin_actors.web import wsgi
 from tests.backends.stores import Stores
 from tests.kill_nodes import Nodes, started
+from tests.telemetry.scraping import measured, scrape
 from tests.web.receiving import send
 
 SHARED = ["sqlite", "postgres", "valkey"]
@@ -65,3 +66,23 @@ def test_what_one_does_others_see(nodes: list[Application]) -> None:
     assert [c.phase for c in one.callbacks.fetch("orders", limit=9).get()] == ["a", "b"]
     one.endpoints.delete("orders").get()
     assert send(receiver, headers).status == 404
+
+
+def test_metrics_of_each_give_the_same_queues_and_what_it_has_done(
+    nodes: list[Application],
+) -> None:
+    """Whichever process is scraped: the queues are the store's, the counters its own."""
+    one, two = nodes
+    one.endpoints.create(Endpoint.new(["a", "b"], 0, id="orders")).get()
+    watched = [measured(app, timeout=30.0) for app in nodes]
+    for app, count in ((one, 3), (two, 1)):
+        for _ in range(count):
+            app.callbacks.push("orders", Callback.new(b"")).get()
+    assert two.callbacks.claim("orders", lease=600.0).get() is not None
+    for metrics, pushed in zip(watched, (3, 1), strict=True):
+        seen = scrape(metrics)
+        assert seen.value("pollin_up") == 1
+        assert seen.value("pollin_queued_callbacks", endpoint="orders", phase="a") == 4
+        assert seen.value("pollin_claimed_callbacks", endpoint="orders") == 1
+        told = {"endpoint": "orders", "outcome": "queued"}
+        assert seen.value("pollin_pushes_total", **told) == pushed

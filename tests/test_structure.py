@@ -23,6 +23,8 @@ RANKS = {
     "web": 15,
     "testing": 15,
     "transfer": 14,
+    # It watches an application; the receiver's side of it, a page to scrape, is the web's.
+    "telemetry": 14,
     "application": 13,
     "loosened": 13,
     "own_actors": 12,
@@ -40,6 +42,8 @@ RANKS = {
     "settings": 9,
     "actors": 9,
     "backends": 8,
+    # Those who do the work tell it what they do, so it is below them; it knows what they work on.
+    "instruments": 7,
     "messages": 7,
     "records": 6,
     "declared": 6,
@@ -65,6 +69,7 @@ OPTIONAL = {
     "backends": {"psycopg", "valkey"},
     "cli": {"httpx", "rich", "uvicorn"},
     "signatures": {"cryptography"},
+    "telemetry": {"opentelemetry", "prometheus_client"},
     "web": {"starlette"},
 }
 # Who imports this one has what it imports.

@@ -9,6 +9,7 @@ from pollin_actors.actors.changes import Changes
 from pollin_actors.backends.checks import pushes_of
 from pollin_actors.backends.interface import Backend
 from pollin_actors.errors import BackendUnavailable, InvalidValue, PollinError, TooLarge
+from pollin_actors.instruments import NOBODY, Instrumentation
 from pollin_actors.messages import (
     CALLBACK_OPERATIONS,
     CHANGES,
@@ -40,6 +41,7 @@ class CallbackActor(Actor):
         backend: what executes the messages.
         max_bytes: the size of the largest callback that it takes, in bytes.
         changes: is told of every change once it has taken effect.
+        instruments: are told of every operation.
     """
 
     never_blocks: ClassVar[bool] = True
@@ -49,13 +51,20 @@ class CallbackActor(Actor):
     ignored_in_tell: ClassVar[tuple[type[Exception], ...]] = (PollinError,)
 
     def __init__(
-        self, endpoint_id: str, backend: Backend, max_bytes: int, changes: Changes
+        self,
+        endpoint_id: str,
+        backend: Backend,
+        max_bytes: int,
+        changes: Changes,
+        instruments: Instrumentation = NOBODY,
     ) -> None:
         super().__init__()
         self._endpoint_id = endpoint_id
         self._execute = backend.execute
         self._max_bytes = max_bytes
         self._changed = changes.happened
+        self._instruments = instruments
+        self._watchers = instruments.operated_by
 
     def on_start(self) -> None:
         # An earlier incarnation may have ended between a change and the telling of it.
@@ -91,8 +100,9 @@ class CallbackActor(Actor):
                 raise TooLarge(self._endpoint_id, size, self._max_bytes)
         elif kind is MoveCursor:
             self._check_sizes(message)
+        execute = self._execute_told if self._watchers else self._execute
         try:
-            reply = self._execute(message)
+            reply = execute(message)
         except BackendUnavailable:
             if kind in CHANGES and kind is not ClaimSlice:
                 self._changed(self._endpoint_id)  # it may have been stored all the same
@@ -108,6 +118,11 @@ class CallbackActor(Actor):
         if kind in CHANGES and (kind is not ClaimSlice or reply.claims):
             self._changed(self._endpoint_id)
         return reply
+
+    def _execute_told(self, message: Any) -> Any:
+        runtime = self._cell.mailbox.runtime
+        assert runtime is not None
+        return self._instruments.execute(self._execute, message, runtime.clock.monotonic)
 
     def _check_sizes(self, message: MoveCursor) -> None:
         for callback in pushes_of(message):

@@ -24,6 +24,7 @@ from pollin_actors.actors.handler_loop import HandlerLoop
 from pollin_actors.actors.handler_spec import HandlerSpec
 from pollin_actors.actors.inbox import Bunch, Inbox
 from pollin_actors.errors import EndpointNotFound, InvalidValue, PollinError, UnknownPhase
+from pollin_actors.instruments import Instrumentation
 from pollin_actors.messages import ClaimSlice, Consume, FindEndpoint
 from pollin_actors.otp import Actor, Later, ReplyFuture, Runtime
 from pollin_actors.otp.last_words import OWN
@@ -76,6 +77,8 @@ class Surroundings:
     loop: HandlerLoop
     context: Context
     """What functions find as their context variables; each gets a copy."""
+    instruments: Instrumentation
+    """Are told of calls and what comes of them."""
     stopping: bool = False
     """The application is about to stop: nothing more is claimed."""
 
@@ -123,7 +126,13 @@ class ConsumerActor(Actor):
         cell, around, spec = self._cell, self._around, self._spec
         self._inbox = inbox = Inbox(cell, self._runtime)
         self._claims = HeldClaims(
-            spec, self._cell.ref, self._ask, around.keeper, self._runtime, inbox
+            spec,
+            self._cell.ref,
+            self._ask,
+            around.keeper,
+            self._runtime,
+            inbox,
+            around.instruments,
         )
         self._calls = Calls(spec, around, self._claims, inbox)
         runner = self._calls.runner

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from pollin_actors.actors.consumer_claims import HeldClaims, say
+from pollin_actors.actors.consumer_claims import HeldClaims
 from pollin_actors.actors.handler_job import Held, Job, Outcome, Runner
 from pollin_actors.actors.handler_loop import LoopRunner
 from pollin_actors.actors.handler_results import Verdict, failed, judge, reason_of, where_of
@@ -16,6 +16,7 @@ from pollin_actors.actors.handler_spec import HandlerSpec
 from pollin_actors.actors.handler_threads import TaskRunner, ThreadRunner
 from pollin_actors.actors.inbox import Inbox
 from pollin_actors.errors import InvalidValue
+from pollin_actors.instruments import Call
 from pollin_actors.otp.last_words import OWN
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Calls:
     ) -> None:
         self._spec = spec
         self._runtime = around.runtime
+        self._instruments = around.instruments
         self._claims = claims
         self._inbox = inbox
         self._jobs: dict[Job, None] = {}
@@ -66,7 +68,7 @@ class Calls:
 
     def _make_runner(self, around: Surroundings) -> Runner:
         report = partial(self._inbox.put, self.ended)
-        args = (self._spec, self._runtime, around.context, report)
+        args = (self._spec, self._runtime, around.context, report, around.instruments)
         if self._spec.is_async:
             return LoopRunner(*args, around.loop.get())
         if self._runtime.scheduler.simulated:
@@ -118,8 +120,15 @@ class Calls:
             took = min(job.took, 1.0)
             usual = self._usual
             self._usual = took if usual is None else usual + (took - usual) * 0.1
+            self._tell(outcome.ran, job.took, "returned" if outcome.error is None else "raised")
             for held, verdict in self._verdicts(outcome):
                 self._claims.settle(held, verdict)
+
+    def _tell(self, ran: list[Held], seconds: float, outcome: str) -> None:
+        if self._instruments.handled_by:
+            spec = self._spec
+            call = Call(spec.name, spec.endpoint_id, [held.claim for held in ran])
+            self._instruments.handled(call, seconds, outcome)
 
     def _verdicts(self, outcome: Outcome) -> list[tuple[Held, Verdict]]:
         spec, ran, result, error = self._spec, outcome.ran, outcome.result, outcome.error
@@ -174,9 +183,10 @@ class Calls:
             return  # it has ended just now, and is reported
         del self._jobs[job]
         self.runner.abandon(job)
+        self._tell(job.ran, timeout, "timed_out")
         reason = f"timed out after {timeout:g} s"
         for held in job.ran:
-            say("warning", "handler.timed_out", self._spec, held.claim, timeout=timeout)
+            self._claims.say("warning", "handler.timed_out", held.claim, timeout=timeout)
             draw = self._runtime.random.random()
             self._claims.settle(held, failed(self._spec, held.claim, reason, "timed out", draw))
         if not self._spec.is_async:

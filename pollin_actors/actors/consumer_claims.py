@@ -21,6 +21,8 @@ from pollin_actors.errors import (
     PollinError,
     UnknownPhase,
 )
+from pollin_actors.instruments import Instrumentation
+from pollin_actors.instruments.seldom import Seldom
 from pollin_actors.messages import Ack, Extend, Nack, Release
 from pollin_actors.otp import Ref, ReplyFuture, Runtime
 from pollin_actors.otp.errors import OtpError
@@ -28,7 +30,7 @@ from pollin_actors.otp.last_words import OWN
 from pollin_actors.otp.timers import Timer
 from pollin_actors.records import Claim
 
-__all__ = ["ANSWER_WITHIN", "HeldClaims", "Keeper", "again_in", "is_passing", "say"]
+__all__ = ["ANSWER_WITHIN", "HeldClaims", "Keeper", "again_in", "is_passing"]
 
 log = structlog.get_logger("pollin_actors")
 
@@ -37,6 +39,9 @@ ANSWER_WITHIN = 5.0
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between two tries, where a backend fails."""
+
+MOST_LINES = 20
+"""Lines of one kind that the log gets in a second."""
 
 PASSING = (BackendUnavailable, NotRunning, OtpError)
 """What may be over a moment later: besides a backend's failures, actors that crash, mailboxes
@@ -67,6 +72,7 @@ class HeldClaims:
         keeper: gives back what is left at the incarnation's end.
         runtime: clock, timers and chance.
         inbox: where answers are waited for.
+        instruments: are told what has become of each.
     """
 
     def __init__(
@@ -77,8 +83,10 @@ class HeldClaims:
         keeper: Keeper,
         runtime: Runtime,
         inbox: Inbox,
+        instruments: Instrumentation,
     ) -> None:
         self._spec = spec
+        self._instruments = instruments
         self._ref = ref
         self._ask = ask
         self._keeper = keeper
@@ -90,6 +98,7 @@ class HeldClaims:
         # Which timer it is: one that was cancelled may lie in the inbox already.
         self._timer_number = 0
         self._timer_at = 0.0
+        self._seldom = Seldom(MOST_LINES)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -104,6 +113,26 @@ class HeldClaims:
         self._set_timer()
         return taken
 
+    def say(self, level: str, event: str, claim: Claim, **more: Any) -> None:
+        """Log something about a callback, but never what is in it; not too much of one kind.
+
+        A handler that fails with everything must not fill the log: so many lines a second and
+        handler, and how many were left out (``more``); the history has them all.
+        """
+        left_out = self._seldom.admit(event, self._runtime.clock.monotonic())
+        if left_out is None:
+            return
+        with contextlib.suppress(*OWN):  # the host's structlog may fail
+            getattr(log, level)(
+                event,
+                handler=self._spec.name,
+                endpoint_id=claim.endpoint_id,
+                callback_id=claim.callback.id,
+                attempt=claim.attempt,
+                more=left_out,
+                **more,
+            )
+
     # -- their ends --------------------------------------------------------------------------------
 
     def settle(self, held: Held, verdict: Verdict) -> None:
@@ -111,10 +140,9 @@ class HeldClaims:
         if held.lost or held.verdict is not None:
             return
         if verdict.event is not None:
-            say(
+            self.say(
                 "warning" if verdict.event == "handler.failed" else "error",
                 verdict.event,
-                self._spec,
                 held.claim,
                 reason=verdict.kind,
                 **({"at": verdict.where} if verdict.where else {}),
@@ -141,7 +169,8 @@ class HeldClaims:
         if held.lost:
             return
         held.lost = True
-        say("warning", "handler.claim_lost", self._spec, held.claim)
+        self.say("warning", "handler.claim_lost", held.claim)
+        self._tell(held, "lost")
         self.forget(held)
 
     def _send(self, held: Held, message: Any) -> None:
@@ -157,6 +186,7 @@ class HeldClaims:
         except ClaimLost:
             # After a try whose outcome nobody knows, it may have been our own.
             if held.tries:
+                self._tell(held, _outcome(message))
                 self.forget(held)
             else:
                 self.lose(held)
@@ -168,7 +198,12 @@ class HeldClaims:
             else:
                 self._refused(held, message, error)
         else:
+            self._tell(held, _outcome(message))
             self.forget(held)
+
+    def _tell(self, held: Held, outcome: str) -> None:
+        if self._instruments.settled_by:
+            self._instruments.settled(self._spec.name, held.claim, outcome)
 
     def _try_again(self, held: Held, message: Any) -> None:
         held.tries += 1
@@ -180,10 +215,9 @@ class HeldClaims:
 
     def _refused(self, held: Held, message: Any, error: Exception) -> None:
         """The backend does not take it: the attempt has failed, unless that is what we said."""
-        say(
+        self.say(
             "error",
             "handler.refused",
-            self._spec,
             held.claim,
             message=type(message).__name__,
             reason=type(error).__name__,
@@ -281,18 +315,14 @@ def again_in(tries: int) -> float:
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(tries - 1, 16))
 
 
+def _outcome(message: Any) -> str:
+    """What a message that was carried out has made of a claim, as instruments call it."""
+    if isinstance(message, Ack):
+        return "discarded" if message.discard else "acknowledged"
+    if isinstance(message, Nack):
+        return "failed" if message.dead_letter is None else "dead"
+    return "released"
+
+
 def _names(error: Exception, phase: str | None) -> bool:
     return isinstance(error, UnknownPhase) and error.phase == phase
-
-
-def say(level: str, event: str, spec: HandlerSpec, claim: Claim, **more: Any) -> None:
-    """Log something about a callback, but never what is in it."""
-    with contextlib.suppress(*OWN):  # the host's structlog may fail
-        getattr(log, level)(
-            event,
-            handler=spec.name,
-            endpoint_id=claim.endpoint_id,
-            callback_id=claim.callback.id,
-            attempt=claim.attempt,
-            **more,
-        )

@@ -13,6 +13,7 @@ from pollin_actors.actors.callback_actor import FUTURES, Identify
 from pollin_actors.actors.changes import Changes
 from pollin_actors.backends.interface import Backend
 from pollin_actors.errors import BackendUnavailable, EndpointNotFound, InvalidValue, PollinError
+from pollin_actors.instruments import NOBODY, Instrumentation
 from pollin_actors.messages import (
     ENDPOINT_OPERATIONS,
     Consume,
@@ -63,6 +64,7 @@ class EndpointActor(Actor):
         changes: is told of every change of an endpoint once it has taken effect.
         phases_of: which phases of an endpoint the handlers of this application consume: its
             endpoint says so, whoever updates it.
+        instruments: are told of every operation.
     """
 
     never_blocks: ClassVar[bool] = True
@@ -79,10 +81,12 @@ class EndpointActor(Actor):
         sweep_interval: float,
         changes: Changes,
         phases_of: Callable[[Endpoint], Iterable[str]] = lambda endpoint: (),
+        instruments: Instrumentation = NOBODY,
     ) -> None:
         super().__init__()
         self._phases_of = phases_of
-        self._execute = backend.execute
+        self._backend = backend
+        self._instruments = instruments
         self._registry = registry
         self._supervisor = supervisor
         self._sweep_interval = sweep_interval
@@ -149,6 +153,15 @@ class EndpointActor(Actor):
         if changed is not None:
             self._changes.revised(changed)
         return reply
+
+    def _execute(self, message: Any) -> Any:
+        """Have the backend carry out an operation, and tell those who want to know how it went."""
+        if not self._instruments.operated_by:
+            return self._backend.execute(message)
+        runtime = self._cell.mailbox.runtime
+        assert runtime is not None
+        clock = runtime.clock.monotonic
+        return self._instruments.execute(self._backend.execute, message, clock)
 
     def _consumed(self, message: CreateEndpoint | UpdateEndpoint) -> Any:
         """The message with what is consumed: or a backlog would expire unseen."""

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 from pollin_actors.actors.handler_spec import HandlerSpec
 from pollin_actors.errors import InvalidValue
+from pollin_actors.instruments import Call, Instrumentation
+from pollin_actors.instruments.hub import Tokens
+from pollin_actors.instruments.log_context import bind_call
 from pollin_actors.otp.clock import Clock
 from pollin_actors.records import Claim
 
@@ -108,11 +111,30 @@ class Runner(Protocol):
         ...
 
 
-def call(spec: HandlerSpec, job: Job, context: Context, clock: Clock) -> Outcome:
+def _begin(spec: HandlerSpec, job: Job, instruments: Instrumentation) -> tuple[Call, Tokens] | None:
+    """What is done before a call, in the context that its function finds."""
+    claims = [held.claim for held in job.ran]
+    bind_call(spec.name, claims)
+    if not instruments.called_by:
+        return None
+    begun = Call(spec.name, spec.endpoint_id, claims)
+    return begun, instruments.calling(begun)
+
+
+def _end(begun: tuple[Call, Tokens], outcome: Outcome, instruments: Instrumentation) -> None:
+    """What is done after it, in the same context."""
+    instruments.called(begun[1], begun[0], outcome.result, outcome.error)
+
+
+def call(
+    spec: HandlerSpec, job: Job, context: Context, clock: Clock, instruments: Instrumentation
+) -> Outcome:
     """Call a function that is no coroutine, in a context of its own; nothing is raised."""
     if not job.begin(clock):
         return Outcome(job.ran, None, None)
+    begun = None
     try:
+        begun = context.run(_begin, spec, job, instruments)
         result = context.run(spec.function, job.argument(spec))
         if inspect.iscoroutine(result):
             result.close()
@@ -125,17 +147,24 @@ def call(spec: HandlerSpec, job: Job, context: Context, clock: Clock) -> Outcome
         outcome = Outcome(job.ran, result, None)
     assert job.started_at is not None
     job.took = clock.monotonic() - job.started_at
+    if begun is not None:
+        context.run(_end, begun, outcome, instruments)
     return outcome
 
 
-async def acall(spec: HandlerSpec, job: Job, clock: Clock) -> Outcome:
-    """Await a function's coroutine; nothing is raised, whatever it raises."""
+async def acall(spec: HandlerSpec, job: Job, clock: Clock, instruments: Instrumentation) -> Outcome:
+    """Await a function's coroutine, in the task's own context; nothing is raised, whatever it
+    raises."""
     if not job.begin(clock):
         return Outcome(job.ran, None, None)
+    begun = None
     try:
+        begun = _begin(spec, job, instruments)
         outcome = Outcome(job.ran, await spec.function(job.argument(spec)), None)
     except BaseException as error:
         outcome = Outcome(job.ran, None, error)
     assert job.started_at is not None
     job.took = clock.monotonic() - job.started_at
+    if begun is not None:
+        _end(begun, outcome, instruments)
     return outcome

@@ -11,6 +11,7 @@ from functools import partial
 
 from pollin_actors.actors.handler_job import Job, Outcome, Report, Runner, acall
 from pollin_actors.actors.handler_spec import HandlerSpec
+from pollin_actors.instruments import Instrumentation
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.last_words import log_exception
 from pollin_actors.otp.runtime import Runtime
@@ -114,6 +115,7 @@ class LoopRunner(Runner):
         runtime: its clock is read.
         context: what the functions find; each gets a copy.
         report: told of each end, on the loop.
+        instruments: told of each call.
         loop: where they run.
     """
 
@@ -123,12 +125,14 @@ class LoopRunner(Runner):
         runtime: Runtime,
         context: Context,
         report: Report,
+        instruments: Instrumentation,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._spec = spec
         self._clock = runtime.clock
         self._context = context
         self._report = report
+        self._instruments = instruments
         self._loop = loop
         self._jobs: deque[Job] = deque()
         # From here on only the loop's thread looks. A loop refers to its tasks only weakly.
@@ -180,7 +184,7 @@ class LoopRunner(Runner):
         self._begin()
 
     async def _run(self, job: Job) -> None:
-        self._ended(job, await acall(self._spec, job, self._clock))
+        self._ended(job, await acall(self._spec, job, self._clock, self._instruments))
 
     def _over(self, job: Job, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -13,6 +13,7 @@ import structlog
 
 from pollin_actors.actors.handler_job import Job, Report, Runner, call
 from pollin_actors.actors.handler_spec import HandlerSpec
+from pollin_actors.instruments import Instrumentation
 from pollin_actors.otp.last_words import OWN, log_exception
 from pollin_actors.otp.runtime import Runtime
 
@@ -33,15 +34,22 @@ class ThreadRunner(Runner):
         runtime: its clock is read.
         context: what the functions find; each gets a copy.
         report: told of each end, on the thread.
+        instruments: told of each call.
     """
 
     def __init__(
-        self, spec: HandlerSpec, runtime: Runtime, context: Context, report: Report
+        self,
+        spec: HandlerSpec,
+        runtime: Runtime,
+        context: Context,
+        report: Report,
+        instruments: Instrumentation,
     ) -> None:
         self._spec = spec
         self._clock = runtime.clock
         self._context = context
         self._report = report
+        self._instruments = instruments
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads = 0
         self._closed = False
@@ -90,7 +98,9 @@ class ThreadRunner(Runner):
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            outcome = call(self._spec, job, self._context.copy(), self._clock)
+            context = self._context.copy()
+            outcome = call(self._spec, job, context, self._clock, self._instruments)
+            del context
             if not job.finish():
                 return  # another thread has its place
             try:
@@ -108,13 +118,19 @@ class TaskRunner(Runner):
     """
 
     def __init__(
-        self, spec: HandlerSpec, runtime: Runtime, context: Context, report: Report
+        self,
+        spec: HandlerSpec,
+        runtime: Runtime,
+        context: Context,
+        report: Report,
+        instruments: Instrumentation,
     ) -> None:
         self._spec = spec
         self._clock = runtime.clock
         self._scheduler = runtime.scheduler
         self._context = context
         self._report = report
+        self._instruments = instruments
         self._jobs: deque[Job] = deque()
         self._running = 0
 
@@ -141,7 +157,8 @@ class TaskRunner(Runner):
 
     def run_job(self, job: Job) -> None:
         """Make the call."""
-        outcome = call(self._spec, job, self._context.copy(), self._clock)
+        context = self._context.copy()
+        outcome = call(self._spec, job, context, self._clock, self._instruments)
         if job.finish():
             self._running -= 1
             self._report(job, outcome)

@@ -76,6 +76,14 @@ class ThreadPool:
         with self._lock:
             return len(self._threads)
 
+    def waiting_count(self) -> int:
+        """How many handlers wait for an answer, each on a thread of its own."""
+        return max(0, self._limit - self._size)
+
+    def task_count(self) -> int:
+        """How many actors wait for a thread."""
+        return self._tasks.qsize()
+
     def enter_wait(self, cell: Cell) -> bool:
         """A handler on this thread is about to wait: let another thread do its work meanwhile.
 

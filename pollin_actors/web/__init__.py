@@ -2,6 +2,7 @@
 
 from pollin_actors.web.admin_api import admin
 from pollin_actors.web.dashboard import dashboard
+from pollin_actors.web.metrics_page import metrics, wsgi_metrics
 from pollin_actors.web.quarantine import Quarantined, quarantine_of, quarantined, verify_again
 from pollin_actors.web.receiver import asgi
 from pollin_actors.web.wsgi import wsgi
@@ -11,8 +12,10 @@ __all__ = [
     "admin",
     "asgi",
     "dashboard",
+    "metrics",
     "quarantine_of",
     "quarantined",
     "verify_again",
     "wsgi",
+    "wsgi_metrics",
 ]

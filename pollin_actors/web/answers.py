@@ -26,6 +26,7 @@ __all__ = [
     "WRONG_TYPE",
     "Answer",
     "accepted",
+    "outcome_of",
     "replied",
     "taken",
     "too_many",
@@ -104,3 +105,18 @@ def accepted(result: PushResult) -> Answer:
     return _answer(
         200, f'{{"id": {quote(result.callback.id)}, "outcome": "{result.outcome}"}}'.encode()
     )
+
+
+def outcome_of(answer: Answer) -> str:
+    """What an answer says, in a word: ``queued``, ``duplicate``, ``accepted``, ``replied`` or
+    ``refused``."""
+    if answer.status != 200:
+        return "refused"
+    # The end is always ours, whatever id stands before it.
+    for outcome, end in _ENDS:
+        if answer.body.endswith(end):
+            return outcome
+    return "replied"
+
+
+_ENDS = [(word, f'"outcome": "{word}"}}'.encode()) for word in ("queued", "duplicate", "accepted")]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Any, TypeAlias
 
+from pollin_actors.application import Application
 from pollin_actors.errors import PollinError
 from pollin_actors.otp.clock import Clock
 
-__all__ = ["Deadlines", "OutOfTime", "Until"]
+__all__ = ["Deadlines", "OutOfTime", "Until", "now_of"]
 
 Task: TypeAlias = "asyncio.Task[Any]"
+
+
+def now_of(app: Application) -> float:
+    """Seconds, on the application's clock if it runs."""
+    runtime = app._runtime
+    return monotonic() if runtime is None else runtime.clock.monotonic()
 
 
 class OutOfTime(PollinError):

@@ -82,9 +82,11 @@ class KnownEndpoints:
             return None
         return known
 
-    def knows(self, endpoint_id: str) -> bool:
-        """Whether there is, or was a moment ago, an endpoint of that id."""
-        return endpoint_id in self._known
+    def id_of(self, text: str) -> str | None:
+        """The id of an endpoint that there is, or was a moment ago, if that is what the text is:
+        its own, which does not grow with what strangers send."""
+        known = self._known.get(text)
+        return None if known is None else known.endpoint.id
 
     def read(self, endpoint_id: str, timeout: float) -> Steps[Known | None]:
         """The endpoint as it is now; None if there is none.

@@ -14,7 +14,7 @@ from pollin_actors.web.answers import TOO_LARGE, TOO_SLOW, Answer
 from pollin_actors.web.deadlines import Deadlines
 from pollin_actors.web.reception import BODY, OnReceived, Reception, Taking
 
-__all__ = ["Ack", "asgi", "reception_of"]
+__all__ = ["Ack", "asgi", "reception_of", "serve_lifespan"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -146,7 +146,7 @@ class _Receiver:
                 await send(start)
                 await send({"type": "http.response.body", "body": body})
         elif kind == "lifespan":
-            await _lifespan(receive, send)
+            await serve_lifespan(receive, send)
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         else:
@@ -158,11 +158,7 @@ class _Receiver:
             wanted = next(taking)
             while True:
                 if wanted is BODY:
-                    body = await self._read_body(receive)
-                    if not isinstance(body, bytes):
-                        taking.close()
-                        return body
-                    wanted = taking.send(body)
+                    wanted = taking.send(await self._read_body(receive))
                     continue
                 try:
                     value = await wanted
@@ -171,7 +167,7 @@ class _Receiver:
                 else:
                     wanted = taking.send(value)
         except StopIteration as stop:
-            answer: Answer = stop.value
+            answer: Answer | None = stop.value
             return answer
 
     async def _read_body(self, receive: Receive) -> bytes | Answer | None:
@@ -226,7 +222,8 @@ async def _read_rest(message: Message, receive: Receive, limit: int) -> bytes | 
     return None
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
+async def serve_lifespan(receive: Receive, send: Send) -> None:
+    """Take part in a lifespan in which there is nothing to do."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":

@@ -6,13 +6,11 @@ body or the answer of an actor, so that ASGI awaits it and WSGI waits for it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Generator
 from enum import Enum
 from functools import partial
-from time import monotonic
 from typing import Any, Literal, TypeAlias
-
-import structlog
 
 from pollin_actors.application import Application, State
 from pollin_actors.errors import (
@@ -25,6 +23,7 @@ from pollin_actors.errors import (
     WrongSecret,
 )
 from pollin_actors.identifiers import uuid7
+from pollin_actors.instruments.log_context import within_request
 from pollin_actors.intake import Verify
 from pollin_actors.otp import OtpError, ReplyFuture
 from pollin_actors.resources import MAX_ENDPOINT_ID, Callback, Outcome, PushResult, Request
@@ -44,13 +43,15 @@ from pollin_actors.web.answers import (
     WRONG_TYPE,
     Answer,
     accepted,
+    outcome_of,
     replied,
     taken,
     too_many,
     unhealthy,
 )
-from pollin_actors.web.deadlines import Until
-from pollin_actors.web.failures import Refusals, log_failure
+from pollin_actors.web.deadlines import Until, now_of
+from pollin_actors.web.failures import Failures
+from pollin_actors.web.heads import length_and_type, pairs_of
 from pollin_actors.web.in_flight import InFlight
 from pollin_actors.web.known import Known, KnownEndpoints
 from pollin_actors.web.ordering import ordering_key
@@ -64,7 +65,7 @@ __all__ = ["BODY", "OnReceived", "Reception", "Taking"]
 
 OnReceived: TypeAlias = Callable[[str, PushResult], None]
 
-log = structlog.get_logger("pollin_actors")
+HEALTH = ("/healthz", "/readyz")
 
 
 class _Body(Enum):
@@ -77,11 +78,20 @@ BODY = _Body.BODY
 ATTEMPTS = 3
 """How often a request is looked at, where its endpoint changes all the while."""
 
-CHANGES = "the endpoint was changed each time that it was about to be taken"
+Taking: TypeAlias = Generator[ReplyFuture[Any] | Literal[_Body.BODY], Any, Answer | None]
+"""Yields futures and is sent their values or thrown their errors, or ``BODY`` and is sent that, or
+the answer to one that cannot be read, or None if the sender has gone. Returns the answer; None if
+there is nobody to be answered."""
 
-Taking: TypeAlias = Generator[ReplyFuture[Any] | Literal[_Body.BODY], Any, Answer]
-"""Yields futures and is sent their values or thrown their errors, or ``BODY``, and returns the
-answer."""
+
+class Unsettled(PollinError):
+    """An endpoint was changed each time that a request was about to be taken."""
+
+    def __init__(self, endpoint_id: str) -> None:
+        super().__init__(
+            f"endpoint {endpoint_id!r} was changed each time that a request was about to be taken: "
+            f"expected it to stay as it was read, got {ATTEMPTS} changes; see who updates it"
+        )
 
 
 class Reception:
@@ -108,12 +118,14 @@ class Reception:
         self._timeout = timeout
         self._wait = wait
         self._on_received = on_received
+        self._now = partial(now_of, app)
         self._known = KnownEndpoints(app)
-        self._refusals = Refusals()
+        self._failures = Failures(self._now)
         self._readiness = Readiness(app, timeout, partial(self._unavailable, ""))
         self._quarantine = Quarantine(app)
         self._in_flight = InFlight()
         self._workers = app.companion(Workers)
+        self._instruments = app.instruments
 
     def take(self, method: str, path: str, query: bytes, headers: Any) -> Taking:
         """Answer one request.
@@ -124,6 +136,29 @@ class Reception:
             query: undecoded, without the question mark.
             headers: pairs of bytes, as they came.
         """
+        if self._instruments.received_by and path not in HEALTH:
+            return self._observed(method, path, query, headers)
+        return self._answer(method, path, query, headers)
+
+    def _observed(self, method: str, path: str, query: bytes, headers: Any) -> Taking:
+        """Answer a request, and tell those who want to know."""
+        instruments, began = self._instruments, self._now()
+        if headers.__class__ is not list:
+            with contextlib.suppress(TypeError):  # what they are not, is found out below
+                headers = list(headers)
+        tokens = instruments.receiving(headers)
+        answer: Answer | None = None
+        try:
+            answer = yield from self._answer(method, path, query, headers)
+            return answer
+        finally:
+            # Also when the sender has gone, or the request was cancelled.
+            known = self._known.id_of(path[1:])
+            status, outcome = (0, "gone") if answer is None else (answer.status, outcome_of(answer))
+            took = max(0.0, self._now() - began)
+            instruments.received(tokens, known, status, outcome, took)
+
+    def _answer(self, method: str, path: str, query: bytes, headers: Any) -> Taking:
         endpoint_id = path[1:]
         try:
             if path == "/healthz":
@@ -141,7 +176,7 @@ class Reception:
                 return NOT_FOUND
             if method != "POST":
                 return POST_ONLY
-            pairs: HeaderPairs = headers if headers.__class__ is list else _pairs(headers)
+            pairs: HeaderPairs = headers if headers.__class__ is list else pairs_of(headers)
             return (yield from self._take(endpoint_id, query, pairs))
         except WrongSecret:
             return UNAUTHORIZED
@@ -158,7 +193,7 @@ class Reception:
             self._unavailable(endpoint_id, error)
             return UNAVAILABLE
         except Exception as error:
-            log_failure("receiver.failed", endpoint_id, error)
+            self._failures.unexpected("receiver.failed", self._named(endpoint_id), error)
             return UNAVAILABLE
 
     def _health(self, method: str) -> Answer:
@@ -169,7 +204,7 @@ class Reception:
 
     def _take(self, endpoint_id: str, query: bytes, headers: HeaderPairs) -> Taking:
         try:
-            declared, content_type = _look(headers)
+            declared, content_type = length_and_type(headers)
         except (TypeError, ValueError, AttributeError):
             return BAD_REQUEST
         known = self._known.recent(endpoint_id)
@@ -181,7 +216,11 @@ class Reception:
         # So many digits are too many bytes, whatever they say.
         if declared is not None and (len(declared) > 18 or int(declared) > self.limit):
             return TOO_LARGE
-        delivery = Delivery(headers, (yield BODY), query)
+        body = yield BODY
+        if body.__class__ is not bytes:
+            unread: Answer | None = body
+            return unread
+        delivery = Delivery(headers, body, query)
         # The body has taken its time, and much may have changed. From here on it is ours to hurry.
         until = Until(known.runtime.clock, self._timeout)
         before, known = known, self._known.recent(endpoint_id)
@@ -197,7 +236,7 @@ class Reception:
         self, known: Known, delivery: Delivery, content_type: bytes | None, until: Until
     ) -> Taking:
         endpoint_id = known.endpoint.id
-        verified = _verify(known, delivery)
+        verified = self._look_at(known, delivery)
         for attempt in range(ATTEMPTS):
             later = known.endpoint.intake.verify is Verify.LATER
             if later and not _asks(verified):
@@ -220,13 +259,22 @@ class Reception:
                 return refusal
             if isinstance(verified, Refused) and _same_terms(before, known):
                 break  # it would be refused again: strangers must not make us work twice
-            verified = _verify(known, delivery)
-        now = known.runtime.clock.monotonic()
+            verified = self._look_at(known, delivery)
         if isinstance(verified, Refused):
-            self._refusals.log(endpoint_id, verified.reason, now)
+            self._failures.refused("receiver.refused", endpoint_id, verified.reason)
             return UNAUTHORIZED
-        self._refusals.log(endpoint_id, CHANGES, now, event="receiver.unavailable")
-        return UNAVAILABLE
+        raise Unsettled(endpoint_id)
+
+    def _look_at(self, known: Known, delivery: Delivery) -> Verified | Refused:
+        """What the endpoint's scheme says about a request."""
+        endpoint, now = known.endpoint, known.runtime.clock.time_ns()
+        secrets = endpoint.secrets_at(now) if endpoint.old_secrets else (endpoint.secret,)
+        try:
+            return endpoint.intake.scheme.verify(delivery, secrets, now / 1e9)
+        except Exception as error:
+            # A scheme never raises; should one do, it has not verified anything.
+            self._failures.unexpected("receiver.scheme_failed", endpoint.id, error, bare=True)
+            return Refused("the scheme failed")
 
     def _read(self, endpoint_id: str, timeout: float) -> Generator[ReplyFuture[Any], Any, Known]:
         known = yield from self._known.read(endpoint_id, timeout)
@@ -309,7 +357,7 @@ class Reception:
         try:
             result = reply.get(timeout=0)
         except Exception as error:
-            log.error("receiver.lost", endpoint=endpoint_id, error=str(error))  # noqa: TRY400
+            self._failures.lost(endpoint_id, error)
         else:
             self._taken(endpoint_id, rate, result)
 
@@ -322,51 +370,29 @@ class Reception:
     def _tell(self, endpoint_id: str, result: PushResult) -> None:
         if self._on_received is not None:
             try:
-                self._on_received(endpoint_id, result)
+                callback = result.callback
+                within_request(
+                    endpoint_id,
+                    callback.id,
+                    callback.request,
+                    self._on_received,
+                    endpoint_id,
+                    result,
+                )
             except Exception as error:
-                log_failure("receiver.hook_failed", endpoint_id, error)
+                self._failures.unexpected("receiver.hook_failed", endpoint_id, error)
 
     def _unavailable(self, endpoint_id: str, error: BaseException) -> None:
         """Log why a request was answered 503, or count it."""
-        runtime = self._app._runtime
-        now = monotonic() if runtime is None else runtime.clock.monotonic()
-        known = endpoint_id if self._known.knows(endpoint_id) else ""
-        self._refusals.unavailable("receiver.unavailable", known, error, now)
+        self._failures.unavailable("receiver.unavailable", self._named(endpoint_id), error)
+
+    def _named(self, endpoint_id: str) -> str:
+        """As the log names an endpoint: what a stranger has made up does not come there."""
+        return self._known.id_of(endpoint_id) or ""
 
     def warn(self) -> None:
         """We are one of several worker processes: say once if each has an inbox of its own."""
         self._workers.warn()
-
-
-def _pairs(headers: Any) -> HeaderPairs:
-    try:
-        return list(headers)
-    except TypeError:
-        raise InvalidValue("headers", "pairs", f"a {type(headers).__name__}") from None
-
-
-def _look(headers: HeaderPairs) -> tuple[bytes | None, bytes | None]:
-    """Content-Length and Content-Type, if there are any.
-
-    Raises:
-        TypeError, ValueError, AttributeError: the headers are malformed.
-    """
-    declared = content_type = None
-    for name, value in headers:
-        if name.__class__ is not bytes or value.__class__ is not bytes:
-            raise TypeError("header")
-        # Two lengths: most headers are passed over without making anything.
-        length = len(name)
-        if length == 14:
-            if name.lower() == b"content-length":
-                if not value.isdigit():
-                    raise ValueError("content-length")
-                declared = value
-        elif length == 12 and name.lower() == b"content-type":
-            if content_type is not None and content_type != value:
-                raise ValueError("content-type")
-            content_type = value
-    return declared, content_type
 
 
 def _refusal(known: Known, content_type: bytes | None) -> Answer | None:
@@ -409,14 +435,3 @@ def _same_terms(before: Known, now: Known) -> bool:
 def _asks(verified: Verified | Refused) -> bool:
     """Whether the sender only asks whether we are there: that cannot be answered later."""
     return isinstance(verified, Verified) and verified.reply is not None
-
-
-def _verify(known: Known, delivery: Delivery) -> Verified | Refused:
-    endpoint, now = known.endpoint, known.runtime.clock.time_ns()
-    secrets = endpoint.secrets_at(now) if endpoint.old_secrets else (endpoint.secret,)
-    try:
-        return endpoint.intake.scheme.verify(delivery, secrets, now / 1e9)
-    except Exception as error:
-        # A scheme never raises; should one do, it has not verified anything.
-        log_failure("receiver.scheme_failed", endpoint.id, error, bare=True)
-        return Refused("the scheme failed")

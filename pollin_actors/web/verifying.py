@@ -16,7 +16,8 @@ from pollin_actors.otp.guard import Guard
 from pollin_actors.resources import Callback, Endpoint, Request
 from pollin_actors.signatures import Delivery, Refused, Verified
 from pollin_actors.unverified import QUARANTINED, UNVERIFIED, parent_of, place_of
-from pollin_actors.web.failures import Refusals
+from pollin_actors.web.deadlines import now_of
+from pollin_actors.web.failures import Failures
 from pollin_actors.web.ordering import ordering_key
 from pollin_actors.web.waiting import hide, unpacked
 
@@ -50,14 +51,14 @@ class Verification:
     def __init__(self, app: Application) -> None:
         self._app = app
         self._guard = Guard()
-        self._refusals = Refusals()
+        self._failures = Failures(partial(now_of, app))
         # Of the runtime before: it was looked for places in its store.
         self._runtime: Runtime | None = None
         # By the endpoint's id: the handler's name, and the state of endpoints that it was told of.
         self._served: dict[str, list[Any]] = {}
         self._unwatch: dict[str, Callable[[], None]] = {}
         self._ending: set[str] = set()
-        self._failures = 0
+        self._failed = 0
 
     def begin(self, runtime: Runtime) -> None:
         """The application has started: have what is left from before verified."""
@@ -91,13 +92,12 @@ class Verification:
             endpoints = reply.get(timeout=0)
         except Exception as error:
             if self._runtime is runtime and self._app.state is State.RUNNING:
-                now = runtime.clock.monotonic()
-                self._refusals.unavailable("receiver.cannot_verify", "", error, now)
-                self._failures += 1
-                delay = LOOK_AGAIN.delay(self._failures + 1, runtime.random.random())
+                self._failures.unavailable("receiver.cannot_verify", "", error)
+                self._failed += 1
+                delay = LOOK_AGAIN.delay(self._failed + 1, runtime.random.random())
                 runtime.timers.call_later(delay, partial(self._look, runtime))
             return
-        self._failures = 0
+        self._failed = 0
         known = {endpoint.id for endpoint in endpoints}
         parents = [parent for endpoint in endpoints if (parent := parent_of(endpoint)) is not None]
         gone = [it for it in list(self._served) if place_of(it) not in known]
@@ -149,7 +149,7 @@ class Verification:
 
     def _handler(self, endpoint_id: str) -> str | None:
         handlers, place = self._app.handlers, place_of(endpoint_id)
-        verifier = Verifier(self._app, endpoint_id, self._refusals, self.clear)
+        verifier = Verifier(self._app, endpoint_id, self._failures, self.clear)
         name = f"verify {endpoint_id}"
         for number in range(1, NAMES):
             # From the run before, or the host's own, which has nothing to do with this.
@@ -214,7 +214,7 @@ class Verifier:
     Arguments:
         app: the application.
         endpoint_id: the endpoint that they are for.
-        refusals: logs what did not verify.
+        failures: where it is logged what does not verify.
         clear: takes the place away if there is no such endpoint.
     """
 
@@ -222,12 +222,12 @@ class Verifier:
         self,
         app: Application,
         endpoint_id: str,
-        refusals: Refusals,
+        failures: Failures,
         clear: Callable[[str], None],
     ) -> None:
         self._app = app
         self._endpoint_id = endpoint_id
-        self._refusals = refusals
+        self._failures = failures
         self._clear = clear
         self.place = place_of(endpoint_id)
 
@@ -244,10 +244,7 @@ class Verifier:
         delivery = waiting.delivery(secrets)
         verified = endpoint.intake.scheme.verify(delivery, secrets, at / 1e9)
         if isinstance(verified, Refused):
-            now = self._app.runtime.clock.monotonic()
-            self._refusals.log(
-                self._endpoint_id, verified.reason, now, event="receiver.quarantined"
-            )
+            self._failures.refused("receiver.quarantined", self._endpoint_id, verified.reason)
             return Reject(verified.reason)
         if verified.reply is not None:
             return None

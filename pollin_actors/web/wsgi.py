@@ -89,11 +89,7 @@ class _Receiver:
             wanted = next(taking)
             while True:
                 if wanted is BODY:
-                    body = _read_body(environ, self._reception.limit)
-                    if not isinstance(body, bytes):
-                        taking.close()
-                        return body
-                    wanted = taking.send(body)
+                    wanted = taking.send(_read_body(environ, self._reception.limit))
                     continue
                 try:
                     value = wanted.get()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from traceback import walk_tb
 from typing import Any
 
 import pykka
@@ -215,6 +216,19 @@ class TestHook:
         [entry] = [entry for entry in logs if entry["log_level"] != "debug"]
         assert (entry["event"], entry["endpoint"]) == ("receiver.hook_failed", "orders")
         assert entry["exc_info"][0] is NotRunning
+
+    def test_only_frames_of_the_host_are_shown_with_it(self, app: Application) -> None:
+        """Ours hold the request: those of the receiver, and of what binds the context of lines."""
+
+        def fail(endpoint_id: str, result: PushResult) -> None:
+            raise NotRunning("on strike")
+
+        with capture_logs() as logs:
+            asyncio.run(post(asgi(app, on_received=fail), b"taken"))
+
+        [entry] = [entry for entry in logs if entry["event"] == "receiver.hook_failed"]
+        frames = [frame for frame, _ in walk_tb(entry["exc_info"][2])]
+        assert [frame.f_code.co_filename for frame in frames] == [__file__]
 
 
 class TestLoop:

@@ -72,6 +72,27 @@ class TestAsked:
             assert send(wsgi(tester.app)).status == 401
             assert "receiver.scheme_failed" in [entry["event"] for entry in logs]
 
+    def test_it_is_told_once_a_second_and_without_its_variables(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Those of a scheme hold headers and secrets, also where its failure came from."""
+
+        def fail(*_: object) -> None:
+            try:
+                raise KeyError("first")
+            except KeyError:
+                raise ValueError("then")  # noqa: B904
+
+        monkeypatch.setattr(Told, "verify", fail)
+        with Tester(endpoints=[orders()]) as tester, capture_logs() as logs:
+            receiver = wsgi(tester.app)
+            assert [send(receiver).status for _ in range(3)] == [401] * 3
+            [told] = [entry for entry in logs if entry["event"] == "receiver.scheme_failed"]
+            _, error, traceback = told["exc_info"]
+            assert (str(error), str(error.__context__)) == ("then", "'first'")
+            shown = (traceback, error.__traceback__, error.__context__.__traceback__)
+            assert shown == (None, None, None)
+
 
 class TestRate:
     def test_a_burst_is_taken_and_then_as_many_as_the_rate_says(self) -> None:

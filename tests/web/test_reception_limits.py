@@ -10,11 +10,12 @@ from structlog.testing import capture_logs
 
 from pollin_actors import Application, BackendUnavailable, Endpoint, Intake
 from pollin_actors.backends.memory import MemoryBackend
+from pollin_actors.instruments.seldom import MOST
 from pollin_actors.messages import CreateEndpoint, FindEndpoint, Push, Stats, UpdateEndpoint
 from pollin_actors.signatures import Hmac, Scheme, Stripe
 from pollin_actors.testing import FaultyBackend, Tester
 from pollin_actors.web import in_flight, known, wsgi
-from pollin_actors.web.failures import MOST, Refusals
+from pollin_actors.web.failures import Failures
 from tests.web.receiving import Told, orders, send
 
 EVENT = {"X-Sign": "old", "X-Id": "e-1"}
@@ -199,6 +200,19 @@ class TestLog:
         assert (told["event"], told["endpoint"]) == ("receiver.unavailable", "")
         assert (told["error"], "start" in told["reason"]) == ("NotRunning", True)
 
+    def test_nor_with_what_nobody_expected(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A defect that each request meets is told once a second, whatever they ask for."""
+        with Tester(endpoints=[orders()]) as tester, capture_logs() as logs:
+            with monkeypatch.context() as patched:
+                patched.setattr(tester.app.endpoints, "find", lambda *_, **__: 1 / 0)
+                receiver = wsgi(tester.app)
+                for number in range(50):
+                    assert send(receiver, path=f"/any-{number}").status == 503
+                tester.advance(1.0)
+                assert send(receiver, path="/another").status == 503
+            told = [entry for entry in logs if entry["event"] == "receiver.failed"]
+            assert [(entry["endpoint"], entry["more"]) for entry in told] == [("", 0), ("", 49)]
+
     def test_a_full_endpoint_is_told(self) -> None:
         with Tester(endpoints=[orders().replace(capacity=1)]) as tester, capture_logs() as logs:
             receiver = wsgi(tester.app)
@@ -208,11 +222,11 @@ class TestLog:
 
     def test_it_remembers_only_so_many(self) -> None:
         """Of those that it has told; then it may tell one again."""
-        refusals = Refusals()
+        failures = Failures(lambda: 1.0)
         with capture_logs() as logs:
             for number in range(MOST + 1):
-                refusals.log(str(number), "any", 1.0)
-            refusals.log("0", "any", 1.0)
+                failures.refused("receiver.refused", str(number), "any")
+            failures.refused("receiver.refused", "0", "any")
         assert len(logs) == MOST + 2
 
     @pytest.mark.parametrize(

@@ -295,12 +295,11 @@ PAST = f"""SELECT {COLUMNS} {FROM} WHERE callbacks.position IN (
     UNION ALL SELECT position FROM callbacks INDEXED BY callbacks_in_order
         WHERE queue = ?1 AND held = 3 AND position > ?2 AND keep > 0
     ORDER BY position LIMIT ?3) ORDER BY callbacks.position"""
-STATS = f"""SELECT
-    (SELECT count(*) FROM callbacks INDEXED BY callbacks_due
-        WHERE queue = ?1 AND due > ?2 AND token IS NOT NULL),
-    (SELECT count(*) FROM callbacks INDEXED BY callbacks_due
-        WHERE queue = ?1 AND due > ?2 AND token IS NULL
-            AND ifnull(expires_at, {LARGEST}) > ?2),
+STATS = f"""SELECT claimed, waiting,
     (SELECT count(*) FROM callbacks INDEXED BY callbacks_in_order
         WHERE queue = ?1 AND held = 2 AND ifnull(expires_at, {LARGEST}) > ?2),
-    (SELECT expired FROM queues WHERE number = ?1)"""
+    (SELECT expired FROM queues WHERE number = ?1)
+    FROM (SELECT count(token) AS claimed,
+            count(CASE WHEN token IS NULL AND ifnull(expires_at, {LARGEST}) > ?2 THEN 1 END)
+                AS waiting
+        FROM callbacks INDEXED BY callbacks_due WHERE queue = ?1 AND due > ?2)"""
