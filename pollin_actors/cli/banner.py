@@ -8,6 +8,7 @@ import json
 import shlex
 import socket
 import time
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from pollin_actors.cli.screen import Screen
@@ -20,6 +21,7 @@ from pollin_actors.signatures import SharedSecret
 __all__ = ["show_banner", "url_of"]
 
 BODY, FORM = b'{"hello": "world"}', b"hello=world"
+_NONE = {"admin": None, "dashboard": None}
 
 
 def show_banner(
@@ -28,7 +30,7 @@ def show_banner(
     arguments: argparse.Namespace,
     backend: str,
     endpoints: list[Endpoint],
-    admin: str | None,
+    paths: Mapping[str, str],
 ) -> None:
     """Say where a receiver listens, and how to send to it.
 
@@ -38,18 +40,18 @@ def show_banner(
         arguments: of the command.
         backend: the URL.
         endpoints: which it is for.
-        admin: the path of the admin API, if there is one.
+        paths: of what else is there, by its name.
     """
     host = arguments.host.removeprefix("[").removesuffix("]")
     port = sock.getsockname()[1]
     shown = without_credentials(backend)
     # An address that means "all of them" can be listened on, not sent to.
     target = url_of({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
-    admin_url = None if admin is None else f"{target}{admin}"
+    others = {name: f"{target}{path}" for name, path in paths.items()}
     urls = [f"{target}/{quote(endpoint.id, safe='')}" for endpoint in endpoints]
     curls = [_curl(url, endpoint) for url, endpoint in zip(urls, endpoints, strict=True)]
     if arguments.json:
-        fields = {"listening": url_of(host, port), "backend": shown, "admin": admin_url}
+        fields = {"listening": url_of(host, port), "backend": shown, **_NONE, **others}
         found = [
             {"id": endpoint.id, "url": url, "curl": curl}
             for endpoint, url, curl in zip(endpoints, urls, curls, strict=True)
@@ -58,8 +60,8 @@ def show_banner(
         return
     screen.line(f"listening  {url_of(host, port)}")
     screen.line(f"backend    {shown}")
-    if admin_url is not None:
-        screen.line(f"admin      {admin_url}")
+    for name, url in others.items():
+        screen.line(f"{name:<9}  {url}")
     for curl in curls:
         screen.line(curl)
 

@@ -153,9 +153,12 @@ def _served(app: Application, port: int, output: Output) -> Iterator[Any]:
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         shown = "$POLLIN_ADMIN_TOKEN" if given else token
         if output.as_json:
-            output.document({"event": "serving", "receiver": url, "admin": f"{url}{serve.ADMIN}"})
+            admin, dashboard = f"{url}{serve.ADMIN}", f"{url}{serve.DASHBOARD}"
+            fields = {"receiver": url, "admin": admin, "dashboard": dashboard}
+            output.document({"event": "serving", **fields})
         else:
             output.line(f"receiver  {url}")
+            output.line(f"dashboard {url}{serve.DASHBOARD}, with the token {shown}")
             output.line("look at it from another terminal:")
             output.line(f"  export POLLIN_SERVER={url}{serve.ADMIN} POLLIN_TOKEN={shown}")
             output.line("  pollin top; pollin tail -f; pollin dead list demo-orders")

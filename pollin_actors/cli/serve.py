@@ -28,13 +28,14 @@ from pollin_actors.cli.screen import Screen
 from pollin_actors.errors import InvalidValue, MissingExtra, PollinError
 from pollin_actors.otp import ChildSpec, OtpError
 from pollin_actors.resources import Endpoint, Intake, PushResult
-from pollin_actors.web import admin, asgi
+from pollin_actors.web import admin, asgi, dashboard
 from pollin_actors.web.answers import UNAVAILABLE
 
 __all__ = ["add_parser"]
 
 PRINTER = "pollin.printer"
 ADMIN = "/admin"
+DASHBOARD = "/dashboard"
 GRACE_S = 5
 FLUSH_S = 2.0
 
@@ -128,7 +129,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--admin-token",
         metavar="TOKEN",
-        help=f"have the admin API below {ADMIN}, for who shows this token; else that of the "
+        help=f"have the admin API below {ADMIN}, for who shows this token, and the dashboard "
+        f"below {DASHBOARD}, for who logs in with it; else that of the "
         "environment variable POLLIN_ADMIN_TOKEN, else there is none",
         default=argparse.SUPPRESS,
     )
@@ -160,8 +162,10 @@ def run(arguments: argparse.Namespace) -> int:
             ],
         )
         token = getattr(arguments, "admin_token", None) or os.environ.get("POLLIN_ADMIN_TOKEN")
-        if token and any(endpoint.id == ADMIN[1:] for endpoint in endpoints):
-            raise UserError("--endpoint: 'admin' is where the admin API is: choose another id")
+        for path, what in {ADMIN: "admin API", DASHBOARD: "dashboard"}.items() if token else ():
+            if any(endpoint.id == path[1:] for endpoint in endpoints):
+                where = f"--endpoint: {path[1:]!r} is where the {what} is"
+                raise UserError(f"{where}: choose another id")
         receiver = asgi(app, on_received=_announce(app))
         server = _server(_answering(with_admin(receiver, app, token) if token else receiver))
         with _listen(arguments.host, arguments.port) as sock, _stopped_by_signals(server):
@@ -170,7 +174,8 @@ def run(arguments: argparse.Namespace) -> int:
                 app.start()
                 signed = hasattr(arguments, "intake")
                 endpoints = [_ensure(app, endpoint, secret, signed) for endpoint in endpoints]
-                show_banner(screen, sock, arguments, url, endpoints, ADMIN if token else None)
+                paths = {"admin": ADMIN, "dashboard": DASHBOARD} if token else {}
+                show_banner(screen, sock, arguments, url, endpoints, paths)
                 for endpoint in endpoints:
                     app.tell(PRINTER, Drain(endpoint.id, time.time_ns()))
                 server.run(sockets=[sock])
@@ -247,21 +252,23 @@ def _announce(app: Application) -> Callable[[str, PushResult], None]:
 
 
 def with_admin(receiver: Any, app: Application, token: str) -> Any:
-    """The receiver, and the admin API in front of it, below a path of its own.
+    """The receiver, and the admin API and the dashboard in front of it, below paths of their own.
 
     Raises:
         InvalidValue: the token is too short.
         MissingExtra: Starlette is not installed.
     """
-    api = admin(app, token=token)
+    mounted = {ADMIN: admin(app, token=token), DASHBOARD: dashboard(app, token=token)}
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         path = scope.get("path", "")
-        if path == ADMIN or path.startswith(f"{ADMIN}/"):
-            # As a mount does it.
-            await api({**scope, "root_path": scope.get("root_path", "") + ADMIN}, receive, send)
-        else:
+        at = "/" + path[1:].partition("/")[0]
+        service = mounted.get(at)
+        if service is None:
             await receiver(scope, receive, send)
+        else:
+            # As a mount does it.
+            await service({**scope, "root_path": scope.get("root_path", "") + at}, receive, send)
 
     return application
 

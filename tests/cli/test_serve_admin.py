@@ -22,11 +22,11 @@ curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not inst
 
 
 class Admin(Serve):
-    """One with an admin API, whose line is the third of the banner."""
+    """One with an admin API and a dashboard, whose lines are the third and fourth of the banner."""
 
     def __init__(self, *arguments: str, **variables: str) -> None:
-        super().__init__(*arguments, endpoints=2, folder=None, **variables)
-        self.admin, *self.curls = self.banner[2:]
+        super().__init__(*arguments, endpoints=3, folder=None, **variables)
+        self.admin, self.dashboard, *self.curls = self.banner[2:]
 
 
 def status(url: str, token: str) -> int:
@@ -34,12 +34,18 @@ def status(url: str, token: str) -> int:
     return httpx.get(url, headers=headers, timeout=TIMEOUT, trust_env=False).status_code
 
 
+def page(url: str) -> str:
+    return httpx.get(url, timeout=TIMEOUT, trust_env=False).raise_for_status().text
+
+
 def test_the_admin_api_is_there_for_who_has_the_token() -> None:
     """It is below a path of its own, and the receiver goes on as it was; no token is shown."""
     with Admin("--admin-token", TOKEN) as server:
         assert server.admin == f"admin      {server.url}/admin"
+        assert server.dashboard == f"dashboard  {server.url}/dashboard"
         assert status(f"{server.url}/admin/endpoints", TOKEN) == 200
         assert status(f"{server.url}/admin/endpoints", "another-token-of-nobody") == 401
+        assert "log in" in page(f"{server.url}/dashboard/login").lower()
         assert status(f"{server.url}/administrators", TOKEN) == 405
         post(server)
         assert [server.line().split()[0] for _ in range(3)] == ["queued", "popped", "processed"]
@@ -74,10 +80,13 @@ def test_a_weak_token_is_refused(capsys: pytest.CaptureFixture[str], token: str)
     assert token not in error
 
 
-def test_an_endpoint_that_the_admin_api_would_hide(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("id", "what"), [("admin", "admin API"), ("dashboard", "dashboard")])
+def test_an_endpoint_that_would_be_hidden(
+    capsys: pytest.CaptureFixture[str], id: str, what: str
+) -> None:
     """It is refused, rather than never reached."""
-    assert main(["serve", "--port", "0", "--admin-token", TOKEN, "--endpoint", "admin"]) == 2
-    assert "--endpoint: 'admin' is where the admin API is" in capsys.readouterr().err
+    assert main(["serve", "--port", "0", "--admin-token", TOKEN, "--endpoint", id]) == 2
+    assert f"--endpoint: {id!r} is where the {what} is" in capsys.readouterr().err
 
 
 def test_the_backend_of_the_environment() -> None:

@@ -113,9 +113,13 @@ class TestDemo:
         assert {"answered 200", "answered 401", "pushed", "dead"} <= set(summary["counted"])
 
     def test_it_is_served_while_it_runs(self) -> None:
-        """Receiver and admin API; Ctrl-C ends it with a summary."""
+        """Receiver, admin API and dashboard; Ctrl-C ends it with a summary."""
         with Running("demo", "--rate", "30") as running:
             receiver = running.line().split()[1]
+            pages = running.line().split()[1].rstrip(",")
+            assert pages == f"{receiver}/dashboard"
+            login = httpx.get(f"{pages}/login", timeout=TIMEOUT, trust_env=False)
+            assert login.status_code == 200
             running.line()
             setting = dict(word.split("=", 1) for word in running.line().split()[1:])
             server, token = setting["POLLIN_SERVER"], setting["POLLIN_TOKEN"]
