@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pollin_actors.errors import InvalidValue
+import contextlib
+
+from pollin_actors.errors import EndpointConflict, InvalidValue
 from pollin_actors.handlers import HandlerInfo
 from pollin_actors.secret import Secret
 from pollin_actors.web.admin_api.problems import Kind, Problem
@@ -16,6 +18,8 @@ from pollin_actors.web.dashboard.visit import Answer, Operation, Page, Redirect,
 __all__ = ["OPERATIONS"]
 
 PER_PAGE = 100
+# A change is tried so often: each time somebody else was quicker.
+TRIES = 5
 LONGEST_OVERLAP_S = 30 * 86_400.0
 
 _ONE = "/endpoints/{endpoint_id}"
@@ -79,16 +83,19 @@ async def disable(visit: Visit) -> Answer:
 
 
 async def _set_enabled(visit: Visit, enabled: bool) -> Answer:
-    # One after the other: none may write back a secret that another has replaced meanwhile.
-    async with visit.shared.changing:
+    for _ in range(TRIES):
         endpoint = await visit.endpoint(visit.parts["endpoint_id"])
         intake = endpoint.intake
-        if intake.enabled is not enabled:
-            fields = {**intake.as_fields(), "enabled": enabled}
-            changed = endpoint.replace(intake=type(intake).from_fields(fields))
-            await visit.app.endpoints.update(changed, timeout=visit.timeout)
+        fields = {**intake.as_fields(), "enabled": enabled}
+        changed = endpoint.replace(intake=type(intake).from_fields(fields))
+        # None writes back a secret that another has replaced meanwhile.
+        with contextlib.suppress(EndpointConflict):
+            await visit.app.endpoints.update(changed, expect=endpoint, timeout=visit.timeout)
+            break
+    else:
+        raise EndpointConflict(visit.parts["endpoint_id"])
     done = "enabled" if enabled else "disabled"
-    return Redirect("/endpoints", (endpoint.id,), {"done": done})
+    return Redirect("/endpoints", (visit.parts["endpoint_id"],), {"done": done})
 
 
 async def rotate(visit: Visit) -> Answer:
@@ -99,10 +106,9 @@ async def rotate(visit: Visit) -> Answer:
         # Not asked on another page: what was typed would have to stand in it.
         raise InvalidValue("confirmed", "that the box is ticked", "that it is not")
     secret = Secret(given) if given else None
-    async with visit.shared.changing:
-        changed = await visit.app.endpoints.rotate(
-            endpoint.id, secret=secret, overlap=overlap, timeout=visit.timeout
-        )
+    changed = await visit.app.endpoints.rotate(
+        endpoint.id, secret=secret, overlap=overlap, timeout=visit.timeout
+    )
     if secret is not None:
         return Redirect("/endpoints", (endpoint.id,), {"done": "rotated"})
     # Once, to who had it generated: nobody else could ever tell it to the sender.
@@ -143,7 +149,7 @@ def _handler(visit: Visit) -> HandlerInfo:
 
 def _back(visit: Visit, info: HandlerInfo, done: str) -> Redirect:
     endpoint_id = visit.form.get("endpoint", "") or info.endpoint_id
-    return Redirect("/endpoints", (endpoint_id,), {"done": done})
+    return Redirect("/endpoints", (visit.parts["endpoint_id"],), {"done": done})
 
 
 OPERATIONS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
@@ -89,8 +88,8 @@ def build(app: Application, access: Access, timeout: float, receiver: str | None
         timeout: seconds that the inbox has for each question.
         receiver: the URL below which webhooks are received; None: not known.
     """
-    jobs, changing = Jobs(app, timeout), asyncio.Lock()
-    shared = Shared(app, timeout, receiver, Flows(app), Crashes(app), jobs, Directory(), changing)
+    jobs = Jobs(app, timeout)
+    shared = Shared(app, timeout, receiver, Flows(app), Crashes(app), jobs, Directory())
     door = Door(access)
     resources: dict[str, _Resource] = {}
     for operation in OPERATIONS:

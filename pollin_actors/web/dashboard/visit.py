@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,7 +48,6 @@ class Shared:
         crashes: the last crashes.
         jobs: what is done to many callbacks.
         directory: the endpoints.
-        changing: held while an endpoint is read, changed and written back.
     """
 
     app: Application
@@ -59,7 +57,6 @@ class Shared:
     crashes: Crashes
     jobs: Jobs
     directory: Directory
-    changing: asyncio.Lock
 
 
 class Watch(NamedTuple):
