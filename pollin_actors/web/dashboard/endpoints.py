@@ -149,7 +149,7 @@ def _handler(visit: Visit) -> HandlerInfo:
 
 def _back(visit: Visit, info: HandlerInfo, done: str) -> Redirect:
     endpoint_id = visit.form.get("endpoint", "") or info.endpoint_id
-    return Redirect("/endpoints", (visit.parts["endpoint_id"],), {"done": done})
+    return Redirect("/endpoints", (endpoint_id,), {"done": done})
 
 
 OPERATIONS = (
