@@ -14,8 +14,9 @@ from tests.examples.programs import ROOT
 
 README = ROOT / "README.md"
 EXAMPLES = ROOT / "examples"
-GUIDES = sorted(EXAMPLES.glob("*.md"))
-PAGES = [*sorted(ROOT.glob("*.md")), *GUIDES]
+INDEX = EXAMPLES / "README.md"
+GUIDES = sorted(set(EXAMPLES.glob("*.md")) - {INDEX})
+PAGES = [*sorted(ROOT.glob("*.md")), INDEX, *GUIDES]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 
@@ -51,7 +52,14 @@ def test_every_example_is_quoted() -> None:
     assert [name for name in files if f"# examples/{name}\n" not in text] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_the_index_names_all_of_it() -> None:
+    """Every guide and every program is in examples/README.md."""
+    linked = set(LINK.findall(INDEX.read_text(encoding="utf-8")))
+    there = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".md", ".py", ".yaml")}
+    assert there - {"README.md", "__init__.py"} == linked
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_links_lead_somewhere(page: Path) -> None:
     """A link to a file of the project leads to one that is there."""
     links = LINK.findall(page.read_text(encoding="utf-8"))
