@@ -24,6 +24,8 @@ class Backend(Protocol):
       its cause.
     * A message of an unknown type raises ``InvalidValue`` that names the type.
     * Messages executed by one thread take effect in the order in which it sent them.
+    * A backend may have an attribute ``durability``: a short text that says what its settings keep
+      when the engine stops or crashes, ``"unknown"`` if that cannot be told. Readiness shows it.
 
     :mod:`pollin_actors.backends.conformance` checks all of it.
     """

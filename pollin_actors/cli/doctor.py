@@ -214,7 +214,9 @@ def _opened(backend: Backend, shown: str) -> Iterator[Finding]:
     backend.open(time.time_ns)
     try:
         _get(backend, CheckReady())
-        kinds = ["durable"] + (["shared by processes"] if backend.shared else [])
+        durability = getattr(backend, "durability", None)
+        kinds = [f"durable ({durability})" if durability else "durable"]
+        kinds += ["shared by processes"] if backend.shared else []
         yield Finding("ok", "backend", f"{shown} is ready, {', '.join(kinds)}")
         endpoints = _get(backend, IndexEndpoints())
         yield Finding("ok", "endpoints", str(len(endpoints)))

@@ -69,6 +69,11 @@ class FaultyBackend:
         """As the inner backend says."""
         return self.inner.durable
 
+    @property
+    def durability(self) -> str | None:
+        """As the inner backend says, if it does."""
+        return getattr(self.inner, "durability", None)
+
     def fail(
         self,
         *kinds: type,

@@ -27,6 +27,7 @@ __all__ = [
     "Answer",
     "accepted",
     "outcome_of",
+    "ready",
     "replied",
     "taken",
     "too_many",
@@ -76,6 +77,13 @@ FULL = _error(503, "the endpoint is full: try again later", RETRY_AFTER)
 UNAVAILABLE = _error(503, "the inbox is not available: try again", RETRY_AFTER)
 UNREADY = _answer(503, b'{"status": "unavailable"}', RETRY_AFTER)
 HEALTHY = _answer(200, b'{"status": "ok"}')
+
+
+def ready(durability: str | None) -> Answer:
+    """The answer where the backend can store something, and what its settings keep, if known."""
+    if durability is None:
+        return HEALTHY
+    return _answer(200, json.dumps({"status": "ok", "durability": durability}).encode())
 
 
 def unhealthy(state: str) -> Answer:

@@ -8,7 +8,7 @@ from pollin_actors.application import Application
 from pollin_actors.calls import Steps
 from pollin_actors.errors import NotRunning, PollinError
 from pollin_actors.otp import OtpError, ReplyFuture, Runtime
-from pollin_actors.web.answers import HEALTH_METHODS, HEALTHY, UNREADY, Answer, unhealthy
+from pollin_actors.web.answers import HEALTH_METHODS, UNREADY, Answer, ready, unhealthy
 
 __all__ = ["Readiness"]
 
@@ -50,7 +50,8 @@ class Readiness:
         except (PollinError, OtpError) as error:
             self._tell(error)
             return UNREADY
-        return HEALTHY
+        durability = getattr(self._app.backend, "durability", None)
+        return ready(durability if isinstance(durability, str) else None)
 
     def _ask(self) -> ReplyFuture[None]:
         runtime = self._app.runtime  # raises NotRunning

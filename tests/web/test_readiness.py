@@ -21,6 +21,7 @@ from pollin_actors.otp import ReplyFuture, Runtime
 from pollin_actors.web import asgi
 from pollin_actors.web.readiness import KEPT_S
 from tests.backends.faulty_disk import FaultyDisk
+from tests.backends.stores import Stores
 from tests.web.calls import Exchange, endpoint, exchange, queued
 
 
@@ -35,6 +36,16 @@ def test_it_is_200_while_the_backend_takes_changes(app: Application) -> None:
     assert (answer.status, answer.json) == (200, {"status": "ok"})
     assert ready(app, "HEAD").status == 200
     assert (ready(app, "POST").status, ready(app, "POST").headers[b"allow"]) == (405, b"GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    ("kind", "durability"),
+    [("sqlite", "full"), ("postgres", "synchronous_commit on"), ("valkey", "none")],
+)
+def test_it_says_what_the_settings_keep(tmp_path: Path, kind: str, durability: str) -> None:
+    """Of those that have any; so it is seen by whoever watches, and not only in a log."""
+    with Application(Stores(tmp_path).new(kind)()()) as app:
+        assert ready(app).json == {"status": "ok", "durability": durability}
 
 
 def test_it_names_the_state_of_an_application_that_does_not_run() -> None:

@@ -91,6 +91,11 @@ class PostgresBackend:
         """True: the database outlives the process."""
         return True
 
+    @property
+    def durability(self) -> str:
+        """What commits wait for: ``synchronous_commit`` as it is set here."""
+        return f"synchronous_commit {self._address.synchronous_commit}"
+
     def announce_to(self, announce: Callable[[str | None, bool], None]) -> None:
         """Have ``announce(endpoint_id, revised)`` called after what other processes change.
 

@@ -112,6 +112,11 @@ class SqliteBackend:
         """True: the file outlives the process."""
         return True
 
+    @property
+    def durability(self) -> str:
+        """``full`` or ``normal``: whether each commit waits for the disk."""
+        return self._durability
+
     def open(self, time_ns: Callable[[], int]) -> None:
         """Open the file, make it if there is none, bring its schema up to date.
 
