@@ -9,17 +9,13 @@ from typing import Any
 import httpx
 
 from pollin_actors import Application, Endpoint
-from pollin_actors.facade import Endpoints
 from pollin_actors.web import admin
 
-__all__ = ["AUTHORIZATION", "NDJSON", "ROTATES", "TOKEN", "Api", "Exchange", "orders"]
+__all__ = ["AUTHORIZATION", "NDJSON", "TOKEN", "Api", "Exchange", "orders"]
 
 TOKEN = "a-token-of-the-tests-only"
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 NDJSON = {"content-type": "application/x-ndjson"}
-
-# Whether the facade rotates secrets.
-ROTATES = hasattr(Endpoints, "rotate")
 
 
 def orders(**more: Any) -> Endpoint:

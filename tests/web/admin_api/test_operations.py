@@ -15,7 +15,7 @@ from pollin_actors.messages import FindEndpoint, RotateSecret
 from pollin_actors.records import Kind
 from pollin_actors.replay import Replay
 from pollin_actors.web.admin_api.table import ClientGone
-from tests.web.admin_api.api import ROTATES, Api, Exchange, orders
+from tests.web.admin_api.api import Api, Exchange, orders
 
 
 def ids(answer: Any) -> list[str]:
@@ -72,7 +72,6 @@ class TestEndpoints:
             api.post("//endpoints", {"id": endpoint_id}, 201)
             assert api.get(f"//endpoints/{path}")["id"] == endpoint_id
 
-    @pytest.mark.skipif(not ROTATES, reason="the facade does not rotate secrets")
     def test_rotate(self, api: Api) -> None:
         """A new secret is shown once; the old one is valid for a while."""
         before = api.get("")["secret_fingerprint"]
