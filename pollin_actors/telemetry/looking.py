@@ -139,12 +139,16 @@ class Looks:
         named = [id for id in self._endpoints if self._names.has(id)]
         others = self._others(max(self._names.most, 1))
         wanted = [id for id in (*named, *others) if self._rest.get(id, now) <= now]
-        late = {id for id in wanted if id in self._asked and self._answered(id, 0.0, clock)}
+        # What was asked by an earlier look, and has no answer, or a failure for one.
+        overdue = {id for id in wanted if id in self._asked and not self._answered(id, 0.0, clock)}
         for endpoint_id in wanted:
             self._ask(endpoint_id, now)
-        unanswered = sum(
-            not (self._answered(id, until, clock) or (not waits and id in late)) for id in wanted
-        )
+        unanswered = 0
+        for endpoint_id in wanted:
+            answered = self._answered(endpoint_id, until, clock)
+            on_its_way = answered is None and not waits and endpoint_id not in overdue
+            if not (answered or (on_its_way and endpoint_id in self._known)):
+                unanswered += 1
         known = self._known
         return View(
             len(self._endpoints),
@@ -161,23 +165,27 @@ class Looks:
         """Read the list; whether it is as it should be. Names that are free again are added to
         ``gone``."""
         now = clock()
-        late = self._index is not None and self._take_index(0.0, clock, gone)
+        answered: bool | None = True
+        if self._index is not None:
+            answered = self._take_index(0.0, clock, gone)
         if self._index is not None and now >= self._index.at + GIVEN_UP_S:
             self._index = None
+        overdue = not answered
         if self._index is None:
             if self._endpoints is not None and now < self._index_at:
-                return True
+                return not overdue
             self._index = self._send(now, None, IndexEndpoints())
             self._index.watch(clock)
-        return self._take_index(until, clock, gone) or (late and not waits)
+        answered = self._take_index(until, clock, gone)
+        return bool(answered) or (answered is None and not waits and not overdue)
 
-    def _take_index(self, until: float, clock: Clock, gone: set[str]) -> bool:
-        """Take the list if it is there by then."""
+    def _take_index(self, until: float, clock: Clock, gone: set[str]) -> bool | None:
+        """Take the list if it is there by then; False: it cannot be read, None: it is not there."""
         asked = self._index
         assert asked is not None
         answer = asked.answer(until, clock)
         if answer is None:
-            return False
+            return None
         self._index = None
         took = (clock() if asked.ended is None else asked.ended) - asked.at
         self._index_at = clock() + min(took * INDEX_SHARE, GIVEN_UP_S)
@@ -231,12 +239,12 @@ class Looks:
             return _Asked(now, about, error)
         return _Asked(now, about, replies)
 
-    def _answered(self, endpoint_id: str, until: float, clock: Clock) -> bool:
-        """Whether the figures of an endpoint are new."""
+    def _answered(self, endpoint_id: str, until: float, clock: Clock) -> bool | None:
+        """Whether the figures of an endpoint are new; None: they are not there yet."""
         asked = self._asked[endpoint_id]
         answer = asked.answer(until, clock)
         if answer is None:
-            return False
+            return None
         del self._asked[endpoint_id]
         if isinstance(answer, Exception):
             # Deleted or changed since the list was read: the next list says so.

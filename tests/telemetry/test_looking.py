@@ -84,6 +84,8 @@ class TestTime:
             assert looks.look(0.0).complete
             for kept in (Stats, IndexEndpoints):
                 backend.keep = (kept,)
+                tester.advance(1.0)
+                looks.look(0.0)  # asks
                 assert not looks.look(0.0).complete
                 backend.keep = ()
                 tester.advance(GIVEN_UP_S / 2)
@@ -163,6 +165,45 @@ class TestTime:
         # First the list, then the endpoint; from then on all is known.
         assert [up for up, _ in seen] == [0, 0, 1, 1, 1, 1]
         assert [value for _, value in seen] == [None, None, 1, 2, 3, 4]
+
+    def test_what_is_asked_again_after_a_rest_is_not_late_yet(self) -> None:
+        """Where nothing is waited for: neither the list nor an endpoint that was left alone."""
+        backend = Recorder()
+        app = Application(endpoints=endpoints(1))
+        with Tester(app, backend=backend) as tester:
+            looks = Looks(app, Names(10))
+            later = tester.clock.time_ns() + 10**15
+            for _ in range(FEW + 1):
+                tester.push("e0", not_before=later)
+
+            def complete() -> bool:
+                """Whether a look is, whose answers come later."""
+                backend.keep = (IndexEndpoints, Stats)
+                seen = looks.look(0.0).complete
+                tester.advance(1.0)
+                backend.answer()
+                backend.keep = ()
+                return seen
+
+            assert [complete() for _ in range(3)] == [False, False, True]
+            backend.asked.clear()
+            for _ in range(4):
+                # Longer than each of them rests.
+                tester.advance(2 * INDEX_SHARE)
+                assert complete()
+            asked = [type(it) for it in backend.asked]
+            assert asked.count(Stats) == 4
+            assert asked.count(IndexEndpoints) == 2
+            # Late, and then failed: both are told.
+            backend.keep = (IndexEndpoints, Stats)
+            tester.advance(2 * INDEX_SHARE)
+            assert looks.look(0.0).complete
+            assert not looks.look(0.0).complete
+            error = BackendUnavailable("recorder", "broken")
+            for reply, _ in backend.kept:
+                reply.set_exception((type(error), error, None))
+            backend.kept.clear()
+            assert not looks.look(0.0).complete
 
     def test_a_list_that_nobody_has_waited_for_is_read_again_soon(self) -> None:
         """What counts is how long its answer took, and not when somebody looked at it."""
