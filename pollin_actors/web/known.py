@@ -11,6 +11,7 @@ from pollin_actors.application import Application
 from pollin_actors.calls import Steps
 from pollin_actors.otp import Runtime
 from pollin_actors.resources import Endpoint
+from pollin_actors.state import State
 from pollin_actors.web.rates import Rate
 
 __all__ = ["KEPT_S", "Known", "KnownEndpoints"]
@@ -19,6 +20,8 @@ log = structlog.get_logger("pollin_actors")
 
 Rates: TypeAlias = "tuple[Rate, Rate]"
 """Of what is genuine, and of what is taken although it does not verify."""
+
+RUNNING = State.RUNNING
 
 KEPT_S = 1.0
 """Seconds after which an endpoint is read again, as another process may have changed it."""
@@ -33,12 +36,15 @@ MOST_REMEMBERED_S = 2 * 30 * 86_400.0
 class Known:
     """An endpoint as it was read."""
 
-    __slots__ = ("endpoint", "rate", "revision", "runtime", "strangers", "until")
+    __slots__ = ("endpoint", "plain", "rate", "revision", "runtime", "strangers", "until")
 
     def __init__(
         self, endpoint: Endpoint, rates: Rates | None, revision: object, runtime: Runtime
     ) -> None:
         self.endpoint = endpoint
+        intake = endpoint.intake
+        # Nothing is refused before the body is read, as at most endpoints.
+        self.plain = intake.enabled and not intake.content_types and rates is None
         self.rate: Rate | None
         self.strangers: Rate | None
         self.rate, self.strangers = (None, None) if rates is None else rates
@@ -71,12 +77,17 @@ class KnownEndpoints:
         Raises:
             NotRunning: the application does not run.
         """
-        runtime = self._app.runtime
+        # Twice for every request: what it asks of the application it does not call.
+        app = self._app
         known = self._known.get(endpoint_id)
+        if app._state is not RUNNING:
+            app._check()
+        if known is None:
+            return None
+        runtime = known.runtime
         if (
-            known is None
-            or known.revision is not self._app._changes.revision
-            or known.runtime is not runtime
+            known.revision is not app._changes.revision
+            or runtime is not app._runtime
             or known.until <= runtime.clock.monotonic()
         ):
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from math import isfinite
 from typing import Any, Literal, TypeAlias
@@ -12,7 +11,7 @@ from pollin_actors.application import Application
 from pollin_actors.errors import InvalidValue
 from pollin_actors.web.answers import TOO_LARGE, TOO_SLOW, Answer
 from pollin_actors.web.deadlines import Deadlines
-from pollin_actors.web.reception import BODY, OnReceived, Reception, Taking
+from pollin_actors.web.reception import BODY, OnReceived, Reception
 
 __all__ = ["Ack", "asgi", "reception_of", "serve_lifespan"]
 
@@ -127,48 +126,46 @@ class _Receiver:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
+            method: str = scope["method"]
+            path: str = scope["path"]
+            if path[-1:] == "/" or scope.get("root_path"):
+                path = _path(scope)
             taking = self._reception.take(
-                scope["method"],
-                _path(scope),
-                scope.get("query_string") or b"",
-                scope["headers"],
+                method, path, scope.get("query_string") or b"", scope["headers"]
             )
-            answer = await self._drive(taking, receive)
+            answer: Answer | None
+            try:
+                wanted = next(taking)
+                while True:
+                    if wanted is BODY:
+                        wanted = taking.send(await self._read_body(receive))
+                        continue
+                    try:
+                        value = await wanted
+                    except Exception as error:
+                        wanted = taking.throw(error)
+                    else:
+                        wanted = taking.send(value)
+            except StopIteration as stop:
+                answer = stop.value
             if answer is None:
                 return  # the sender has gone
             status, headers, body = answer
             # Fresh containers each time: middleware may change them.
             start = {"type": "http.response.start", "status": status, "headers": [*headers]}
-            if scope.get("method") == "HEAD":
+            if method == "HEAD":
                 body = b""
-            # A server may say by an OSError that the sender has gone.
-            with contextlib.suppress(OSError):
+            try:
                 await send(start)
                 await send({"type": "http.response.body", "body": body})
+            except OSError:
+                pass  # a server may say so that the sender has gone
         elif kind == "lifespan":
             await serve_lifespan(receive, send)
         elif kind == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         else:
             raise InvalidValue("scope['type']", "http, websocket or lifespan", repr(kind))
-
-    async def _drive(self, taking: Taking, receive: Receive) -> Answer | None:
-        """Give a request what it needs until it is answered."""
-        try:
-            wanted = next(taking)
-            while True:
-                if wanted is BODY:
-                    wanted = taking.send(await self._read_body(receive))
-                    continue
-                try:
-                    value = await wanted
-                except Exception as error:
-                    wanted = taking.throw(error)
-                else:
-                    wanted = taking.send(value)
-        except StopIteration as stop:
-            answer: Answer | None = stop.value
-            return answer
 
     async def _read_body(self, receive: Receive) -> bytes | Answer | None:
         loop = asyncio.get_running_loop()

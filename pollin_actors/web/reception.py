@@ -210,7 +210,7 @@ class Reception:
         known = self._known.recent(endpoint_id)
         if known is None:
             known = yield from self._read(endpoint_id, self._timeout)
-        refusal = _refusal(known, content_type)
+        refusal = None if known.plain else _refusal(known, content_type)
         if refusal is not None:
             return refusal
         # So many digits are too many bytes, whatever they say.
@@ -245,11 +245,25 @@ class Reception:
             if isinstance(verified, Verified):
                 if verified.reply is not None:
                     return replied(verified.reply)
-                answer = yield from self._take_verified(known, delivery, verified, until)
-                if answer is not None:
-                    return answer
-                # The secret that has verified it is valid no longer, and another may be; or the
-                # first phase is another now.
+                rate = known.rate
+                if rate is not None and (wait := _count(known, rate)):
+                    return too_many(wait)
+                try:
+                    reply = self._push(known, delivery, verified, until)
+                    if isinstance(reply, Answer):
+                        return reply
+                    # Most backends answer at once, or never before they are waited for.
+                    result = reply.get(timeout=0) if reply.done() else (yield reply)
+                except (WrongSecret, UnknownPhase):
+                    # The secret that has verified it is valid no longer, and another may be; or
+                    # the first phase is another now.
+                    _uncount(rate)
+                except Exception:
+                    _uncount(rate)
+                    raise
+                else:
+                    self._taken(endpoint_id, rate, result)
+                    return accepted(result)
             if attempt == ATTEMPTS - 1:
                 break
             # Another process may have changed the secret since, or anything else.
@@ -282,26 +296,13 @@ class Reception:
             raise EndpointNotFound(endpoint_id)
         return known
 
-    def _take_verified(
+    def _push(
         self, known: Known, delivery: Delivery, verified: Verified, until: Until
-    ) -> Generator[Any, Any, Answer | None]:
-        """Take what is genuine; None if the endpoint is not any more as it was read."""
-        rate = known.rate
-        if wait := _count(known, rate):
-            return too_many(wait)
-        try:
-            return (yield from self._push(known, delivery, verified, until))
-        except (WrongSecret, UnknownPhase):
-            _uncount(rate)
-        except Exception:
-            _uncount(rate)
-            raise
-        # Outside: what comes of the next attempt must not drag this error along.
-        return None
-
-    def _push(self, known: Known, delivery: Delivery, verified: Verified, until: Until) -> Taking:
+    ) -> ReplyFuture[PushResult] | Answer:
+        """Push what is genuine; an answer at once where nobody waits for it to be stored."""
         endpoint = known.endpoint
-        request = Request(hide(delivery.headers, verified), delivery.body)
+        headers = hide(delivery.headers, verified) if verified.hidden else delivery.headers
+        request = Request.arrived(headers, delivery.body)
         key = uuid7() if verified.key is None else verified.key
         at = known.runtime.clock.time_ns()
         callback = Callback.arrived(key, request, endpoint.phases[0], at, verified.fence)
@@ -312,11 +313,7 @@ class Reception:
         secret = endpoint.secret if verified.secret is None else verified.secret
         if not self._wait:
             return self._send(known, callback, secret)
-        result = yield self._app.callbacks.push(
-            endpoint.id, callback, secret=secret, timeout=until.left()
-        )
-        self._taken(endpoint.id, known.rate, result)
-        return accepted(result)
+        return self._app.callbacks.push(endpoint.id, callback, secret=secret, timeout=until.left())
 
     def _take_unverified(
         self, known: Known, delivery: Delivery, genuine: bool, until: Until
@@ -362,12 +359,9 @@ class Reception:
             self._taken(endpoint_id, rate, result)
 
     def _taken(self, endpoint_id: str, rate: Rate | None, result: PushResult) -> None:
-        if result.outcome is Outcome.DUPLICATE:
+        if rate is not None and result.outcome is Outcome.DUPLICATE:
             # Whoever has one genuine request may send it again: others' must not be used up by it.
             _uncount(rate)
-        self._tell(endpoint_id, result)
-
-    def _tell(self, endpoint_id: str, result: PushResult) -> None:
         if self._on_received is not None:
             try:
                 callback = result.callback
