@@ -117,7 +117,7 @@ def accepted(result: PushResult) -> Answer:
     """The answer to a request that was taken: the callback's id and what became of it."""
     # Every accepted request pays for this: json.dumps takes several times as long.
     callback, outcome = result
-    end = _QUEUED_END if outcome is _QUEUED else _DUPLICATE_END
+    end = _QUEUED_END if outcome == _QUEUED else _DUPLICATE_END
     body = b'{"id": ' + quote(callback.id).encode() + end
     length = (b"content-length", b"%d" % len(body))
     return _new(Answer, (200, (CONTENT_TYPE, length), body))
