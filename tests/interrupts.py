@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+import dis
 import sys
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import FrameType
+    from types import CodeType, FrameType
 
 __all__ = ["interrupt_at", "interrupt_at_every_bytecode"]
 
 T = TypeVar("T")
+
+# They change nothing that anybody could see: where the same handlers stand around the instruction
+# after one of them, an interrupt before that leaves just the same behind. (The interpreter itself
+# looks for signals at calls and backward jumps only.)
+_PURE = frozenset(
+    {
+        "COPY",
+        "KW_NAMES",
+        "LOAD_CLOSURE",
+        "LOAD_CONST",
+        "LOAD_DEREF",
+        "LOAD_FAST",
+        "LOAD_GLOBAL",
+        "NOP",
+        "PRECALL",
+        "PUSH_NULL",
+        "SWAP",
+    }
+)
+
+
+@cache
+def points_of(code: CodeType) -> frozenset[int]:
+    """The offsets of the instructions before which an interrupt makes a difference of its own."""
+    bytecode = dis.Bytecode(code)
+    # Between two of these offsets the same handlers stand around everything.
+    entries = getattr(bytecode, "exception_entries", ())
+    edges = {offset for entry in entries for offset in (entry.start, entry.end)}
+    points = set()
+    instructions = [it for it in bytecode if it.opname != "CACHE"]
+    for at, instruction in enumerate(instructions):
+        following = instructions[at + 1 : at + 2]
+        is_same = following and not any(
+            instruction.offset < edge <= following[0].offset for edge in edges
+        )
+        if instruction.opname not in _PURE or not is_same:
+            points.add(instruction.offset)
+    return frozenset(points)
 
 
 def interrupt_at(
@@ -22,15 +62,19 @@ def interrupt_at(
     operation: Callable[[], object],
     modules: Sequence[str],
     error: Callable[[], BaseException | None] = KeyboardInterrupt,
+    *,
+    every: bool = False,
 ) -> bool:
     """Run the operation and raise the error once, before the given instruction.
 
     Arguments:
-        number: which instruction, counted from 0 over all frames of the modules.
+        number: which instruction, counted from 0 over all frames of the modules; of those before
+            which an interrupt makes a difference.
         operation: what to run, on a thread of its own.
         modules: prefixes of module names; only their instructions count.
         error: makes what is raised, for example an exception class. Where it returns None the
             operation goes on: so does one after a signal handler that raises nothing.
+        every: count also those before which it makes none.
 
     Returns:
         Whether the operation got that far. Other exceptions of the operation pass through.
@@ -51,7 +95,8 @@ def interrupt_at(
 
     def trace_opcode(frame: FrameType, event: str, arg: Any) -> Any:
         nonlocal seen, reached, raised
-        if event == "opcode" and not reached:
+        counts = every or frame.f_lasti in points_of(frame.f_code)
+        if event == "opcode" and not reached and counts:
             if seen == number:
                 reached = True
                 # Python does not trace what a trace function calls.
@@ -93,6 +138,8 @@ def interrupt_at_every_bytecode(
     error: Callable[[], BaseException | None] = KeyboardInterrupt,
 ) -> int:
     """Run the operation again and again, interrupted one instruction later each time.
+
+    Instructions that only load something are left out, see ``points_of``.
 
     Arguments:
         operation: what to run, given what ``prepare`` returned.

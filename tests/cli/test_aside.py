@@ -21,6 +21,14 @@ def aside() -> Iterator[Aside]:
     opened.close()
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises, also where the tests run in the background of a shell that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt() -> None:
     """As Ctrl-C does, whichever thread calls."""
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
