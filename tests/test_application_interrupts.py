@@ -62,7 +62,7 @@ def test_an_operation(operation: Callable[[Subject], Any], cold: bool) -> None:
         prepare=lambda: Subject(cold=cold),
         modules=("pollin_actors.otp", "pollin_actors.actors", "pollin_actors.backends"),
     )
-    assert points > 300
+    assert points > 150
 
 
 @pytest.mark.parametrize("number", range(0, 350, 6))
