@@ -12,7 +12,7 @@ import psycopg
 import pykka
 import pytest
 
-from pollin_actors.backends.postgres import helping
+from pollin_actors.backends.postgres import helping, writer
 from pollin_actors.backends.postgres.transactions import Transactions
 from pollin_actors.backends.postgres.writer import Job, Writer
 from pollin_actors.errors import BackendUnavailable
@@ -68,6 +68,37 @@ def test_who_waits_sends(inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch) 
     assert future.get(timeout=WAIT_S).outcome == "queued"
     assert threads == [threading.current_thread()]
     assert inbox.push("a").get(timeout=WAIT_S).outcome == "duplicate"
+
+
+def test_what_is_due_is_forgotten_meanwhile(
+    inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that send hold the token nearly all the time: they let the writer come to that, and
+    do not wake it in vain."""
+    forgotten: list[int] = []
+    forget = Transactions.forget
+
+    def spy(self: Transactions, limit: int) -> None:
+        forgotten.append(limit)
+        forget(self, limit)
+
+    rings: list[str] = []
+    ring = Writer._ring
+
+    def count(self: Writer) -> None:
+        caller = sys._getframe(1).f_code.co_name
+        rings.append(caller)
+        if caller != "submit":
+            ring(self)
+
+    monkeypatch.setattr(writer, "FORGET_EVERY", 10)
+    monkeypatch.setattr(Transactions, "forget", spy)
+    monkeypatch.setattr(Writer, "_ring", count)
+    for number in range(100):
+        inbox.push(f"{number}").get(timeout=WAIT_S)
+    assert 8 <= len(forgotten) <= 12
+    # Those that find the writer at work wake it too, but not each.
+    assert rings.count("help") < 80
 
 
 def test_nobody_sends_on_an_event_loop(
@@ -128,13 +159,13 @@ def test_an_answer_that_nobody_waits_for_any_more(
     """It is read all the same, before anything else is sent, and others are told."""
     monkeypatch.setattr(helping, "PATIENCE_MS", WAIT_S * 1000)
     told: list[str] = []
-    writer = inbox.backend._writer
-    assert writer is not None
+    at_work = inbox.backend._writer
+    assert at_work is not None
 
     def tell(group: Sequence[Job], outcomes: Sequence[Any]) -> None:
         told.extend([it.message.callback.id for it in group if type(it.message) is Push])
 
-    monkeypatch.setattr(writer._transactions, "_told", tell)
+    monkeypatch.setattr(at_work._transactions, "_told", tell)
     with Gate(inbox.url) as gate:
         with monkeypatch.context() as patch:
             patch.setattr(Writer, "_ring", lambda self: None)  # its thread is late
@@ -144,7 +175,7 @@ def test_an_answer_that_nobody_waits_for_any_more(
         gate.wait()
         assert future._fail(DeadlineExceeded("a deadline"))
         gate.open()
-        writer._ring()
+        at_work._ring()
         assert inbox.push("b").get(timeout=WAIT_S).outcome == "queued"
     assert (inbox.ids(), told) == ("a b", ["a", "b"])
 
