@@ -125,10 +125,14 @@ class PostgresBackend:
         scheduler = simulated_scheduler.get()
         announcer = None if scheduler is not None else Announcer(self._address, self._announce)
         told = _nobody if announcer is None else announcer.tell
-        self._writer = Writer(Link(self._address), time_ns, told, scheduler)
-        self._announcer = announcer
-        if announcer is not None:
-            announcer.start()
+        writer = Writer(Link(self._address), time_ns, told, scheduler)
+        try:
+            if announcer is not None:
+                announcer.start()
+        except BaseException:
+            writer.close()
+            raise
+        self._writer, self._announcer = writer, announcer
 
     def execute(self, message: Any) -> ReplyFuture[Any]:
         """Accept a message; the future holds the reply once it is committed.

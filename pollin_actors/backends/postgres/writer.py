@@ -111,7 +111,11 @@ class Writer:
             self._thread = threading.Thread(
                 target=self._serve, name=f"pollin-postgres-{link.address.schema}", daemon=True
             )
-            self._thread.start()
+            try:
+                self._thread.start()
+            except BaseException:
+                link.drop()
+                raise
 
     @property
     def label(self) -> str:
