@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
 
 from pollin_actors import Application, Callback, Endpoint
 from pollin_actors.backends import open_backend
-from pollin_actors.backends.postgres import PostgresBackend, link
+from pollin_actors.backends.postgres import PostgresBackend, link, writer
+from pollin_actors.backends.postgres.operations import Operations
 from pollin_actors.errors import BackendUnavailable, InvalidValue, MissingExtra
 from pollin_actors.intake import Intake
 from pollin_actors.messages import (
+    CheckReady,
     ClaimSlice,
     CreateEndpoint,
     DeleteCallback,
@@ -28,7 +33,7 @@ from pollin_actors.messages import (
 )
 from pollin_actors.otp.simulation import Simulation
 from tests.backends.postgres_inbox import WAIT_S, PostgresInbox
-from tests.backends.postgres_schema import ask, schema_of
+from tests.backends.postgres_schema import ask, locked_endpoint, schema_of, wait_for_waiting
 from tests.servers import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +86,8 @@ class TestUrls:
             f"postgresql://user:{PASSWORD}@[host/database",
             f"postgresql://user:x@{PASSWORD}@host/database",
             f"postgresql://user:{PASSWORD}/x@host/database",
+            f"postgresql://user:x?{PASSWORD}@host/database",
+            f"postgresql://user:x?{PASSWORD}&y@host/database",
             f"mysql://user:{PASSWORD}@host/database",
         ],
     )
@@ -117,6 +124,48 @@ class TestServers:
         assert PASSWORD not in f"{shown} {backend._address!r}"
         with pytest.raises(BackendUnavailable, match="not open"):
             backend.execute(IndexEndpoints())
+
+    def test_that_are_away_show_nothing_in_frames(self, tmp_path: Path) -> None:
+        """Some loggers show the variables of all frames of an error, and of its cause."""
+        backend = PostgresBackend(f"postgresql://user:{PASSWORD}@/database?host={tmp_path}")
+        with pytest.raises(BackendUnavailable) as caught:
+            backend.open(time.time_ns)
+        error: BaseException | None = caught.value
+        frames = 0
+        while error is not None:
+            for frame, _ in traceback.walk_tb(error.__traceback__):
+                frames += 1
+                assert PASSWORD not in repr(list(frame.f_locals.values()))
+            error = error.__cause__
+        assert frames > 4
+
+    def test_that_show_a_row_are_not_repeated(self) -> None:
+        """In their details may be a secret: neither the error nor its cause has them."""
+        with PostgresInbox() as inbox:
+            ask(inbox.url, "ALTER TABLE endpoints ADD CONSTRAINT odd CHECK (id <> 'bad')")
+            endpoint = Endpoint.new(["a"], 0, id="bad", secret=PASSWORD)
+            with pytest.raises(BackendUnavailable, match='constraint "odd"') as caught:
+                inbox.do(CreateEndpoint(endpoint))
+            assert PASSWORD not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
+
+    @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+    def test_may_have_another_isolation(self, level: str) -> None:
+        """Whoever has waited for an endpoint sees what was pushed there meanwhile, whatever the
+        server does by default."""
+        option = quote(f"-c default_transaction_isolation={level}".replace("e r", "e\\ r"))
+        with PostgresInbox(f"{postgres.new_schema()}&options={option}") as inbox:
+            other = inbox.open()
+            for backend in inbox.handles:
+                inbox.push("warm", backend=backend).get(timeout=WAIT_S)
+            with locked_endpoint(inbox.url):
+                futures = []
+                for phase, backend in zip("ab", inbox.handles, strict=True):
+                    callback = Callback.new(b"x", id="x", phase=phase)
+                    futures.append(inbox.send(Push("e", callback, trusted=True), backend))
+                wait_for_waiting(inbox.url, 2)
+            outcomes = sorted([future.get(timeout=WAIT_S).outcome for future in futures])
+            assert (outcomes, inbox.ids()) == (["duplicate", "queued"], "warm x")
+            assert other is inbox.handles[1]
 
     def test_that_are_too_old_are_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The version is looked at before anything is made."""
@@ -191,6 +240,31 @@ class TestHandles:
                 assert backend._writer._thread is None
                 assert backend._announcer is None
 
+    def test_never_go_on_in_an_open_transaction(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever has ended the one before: what is answered is committed."""
+        monkeypatch.setattr(writer, "FORGET_EVERY", 10**9)
+        with PostgresInbox() as inbox:
+            for id in ("a", "b"):  # known, and prepared
+                inbox.push(id).get(timeout=WAIT_S)
+            assert inbox.backend._writer is not None
+            reached = threading.Event()
+
+            def interrupted(self: Operations, limit: int) -> None:
+                monkeypatch.undo()
+                monkeypatch.setattr(writer, "FORGET_EVERY", 10**9)
+                reached.set()
+                raise KeyboardInterrupt
+
+            monkeypatch.setattr(Operations, "forget", interrupted)
+            monkeypatch.setattr(writer, "FORGET_EVERY", 1)
+            inbox.do(CheckReady())
+            inbox.push("c").get(timeout=WAIT_S)
+            assert reached.wait(WAIT_S)
+            for id in ("d", "e", "f"):
+                assert inbox.push(id).get(timeout=WAIT_S).outcome == "queued"
+                query = "SELECT count(*) FROM callbacks WHERE id = %s"
+                assert ask(inbox.url, query, id) == [(1,)]
+
     def test_may_be_closed_by_who_is_told(self) -> None:
         """In a future's callback, on the thread that works: what was sent before is answered."""
         with PostgresInbox() as inbox:
@@ -232,6 +306,44 @@ class TestHandles:
             "backend.execute(IndexEndpoints()).get()\n"
             "assert backend._writer._link.connection.info.backend_pid == process\n"
             "backend.close()\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, postgres.new_schema()],
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+    def test_that_are_forked_while_they_are_opened(self) -> None:
+        """By another thread, which is not there in the child: it opens the handle for itself."""
+        code = (
+            "import os, sys, threading, time\n"
+            "from pollin_actors.backends.postgres import PostgresBackend, writer\n"
+            "from pollin_actors.messages import IndexEndpoints\n"
+            "backend, migrate = PostgresBackend(sys.argv[1]), writer.migrate\n"
+            "inside, further = threading.Event(), threading.Event()\n"
+            "def wait(*args):\n"
+            "    inside.set()\n"
+            "    further.wait()\n"
+            "    migrate(*args)\n"
+            "writer.migrate = wait\n"
+            "opening = threading.Thread(target=backend.open, args=(time.time_ns,))\n"
+            "opening.start()\n"
+            "inside.wait()\n"
+            "if child := os.fork():\n"
+            "    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3\n"
+            "    further.set()\n"
+            "    opening.join()\n"
+            "else:\n"
+            "    writer.migrate = migrate\n"
+            "    backend.open(time.time_ns)\n"
+            "assert backend.execute(IndexEndpoints()).get(timeout=60) == []\n"
+            "backend.close()\n"
+            "sys.exit(0 if child else 3)\n"
         )
         done = subprocess.run(
             [sys.executable, "-c", code, postgres.new_schema()],

@@ -41,6 +41,7 @@ from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.resources import Callback, Endpoint, PushResult, Request, Secret
 from tests.backends.postgres_inbox import WAIT_S, PostgresInbox
 from tests.backends.postgres_schema import ask, locked_endpoint, wait_for_waiting
+from tests.servers import postgres
 
 
 @pytest.fixture
@@ -266,6 +267,51 @@ class TestLocks:
                 assert (told(rest[1]), told(rest[3])) == ("queued", "queued")
             assert told(inbox.push("x")) == "queued"
             assert (inbox.ids(), inbox.ids("other")) == ("warm x", "a b")
+
+    def test_end_with_the_time_that_a_statement_may_take(self) -> None:
+        """If the server gives it less time than we would wait, the others go on as well."""
+        option = "&options=-c%20statement_timeout%3D300"
+        with PostgresInbox(f"{postgres.new_schema()}{option}") as inbox:
+            inbox.do(CreateEndpoint(Endpoint.new(["a"], 0, id="other")))
+            inbox.push("warm").get(timeout=WAIT_S)
+            with locked_endpoint(inbox.url):
+                stuck = inbox.push("x")
+                wait_for_waiting(inbox.url)
+                rest = [inbox.push(id) for id in ("y", "z", "zz")]
+                other = inbox.push("a", "other")
+                for future in (stuck, *rest):
+                    with pytest.raises(BackendUnavailable, match="statement_timeout"):
+                        future.get(timeout=WAIT_S)
+                assert told(other) == "queued"
+            assert told(inbox.push("x")) == "queued"
+            assert (inbox.ids(), inbox.ids("other")) == ("warm x", "a")
+
+    def test_are_not_blamed_for_one_that_takes_long(self) -> None:
+        """Of a group, only what takes too long fails, also of the same endpoint."""
+        option = "&options=-c%20statement_timeout%3D300"
+        with PostgresInbox(f"{postgres.new_schema()}{option}") as inbox:
+            ask(
+                inbox.url,
+                """CREATE FUNCTION idle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                PERFORM pg_sleep(CASE NEW.id WHEN 'slow' THEN 60 ELSE 0 END);
+                RETURN NEW; END $$""",
+            )
+            ask(
+                inbox.url,
+                """CREATE TRIGGER idle BEFORE INSERT ON callbacks
+                FOR EACH ROW EXECUTE FUNCTION idle()""",
+            )
+            inbox.push("warm").get(timeout=WAIT_S)
+            with locked_endpoint(inbox.url):
+                occupied = occupy(inbox)
+                futures = [inbox.push(id) for id in ("a", "slow", "b")]
+            with pytest.raises((CallbackNotFound, BackendUnavailable)):
+                occupied.get(timeout=WAIT_S)
+            with pytest.raises(BackendUnavailable, match="statement_timeout"):
+                futures[1].get(timeout=WAIT_S)
+            assert (told(futures[0]), told(futures[2])) == ("queued", "queued")
+            assert inbox.ids() == "warm a b"
+            ask(inbox.url, "DROP FUNCTION idle CASCADE")
 
     def test_of_several_endpoints_make_no_circle(self, inbox: PostgresInbox) -> None:
         """Two handles whose groups touch the same endpoints the other way round get through."""

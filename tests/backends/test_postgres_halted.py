@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from pollin_actors.backends.postgres import link, transactions
+from pollin_actors.backends.postgres import PostgresBackend, link, transactions
 from pollin_actors.backends.postgres.watched import connection_class
+from pollin_actors.errors import BackendUnavailable
+from pollin_actors.messages import DeleteCallback, Push
+from pollin_actors.otp.futures import ReplyFuture
+from pollin_actors.resources import Callback
 from tests.backends.postgres_inbox import WAIT_S, PostgresInbox
+from tests.backends.postgres_schema import Gate, ask
+from tests.servers import postgres
 
 HALTED_MS = 200
 
@@ -89,6 +96,97 @@ def test_who_only_works_slowly_is_left_alone(inbox: PostgresInbox) -> None:
         while not finished.is_set():
             slow.execute("SELECT pg_sleep(0.02)")
         assert not slow.closed
+
+
+class Talker:
+    """A handle whose clock stands still, in the middle of a transaction, until it may go on."""
+
+    def __init__(self, inbox: PostgresInbox) -> None:
+        self.backend = PostgresBackend(inbox.url)
+        self.backend.open(self._time_ns)
+        self._stands, self._goes_on = threading.Event(), threading.Event()
+        self._goes_on.set()
+
+    def _time_ns(self) -> int:
+        if not self._goes_on.is_set():
+            self._stands.set()
+            self._goes_on.wait()
+        return time.time_ns()
+
+    def begin(self, id: str) -> ReplyFuture[Any]:
+        """Lock the endpoint, to remove a callback, and fall silent."""
+        self._stands.clear()
+        self._goes_on.clear()
+        future = self.backend.execute(DeleteCallback("e", id))
+        self._stands.wait()
+        return future
+
+    def go_on(self) -> None:
+        self._goes_on.set()
+
+
+@contextmanager
+def trap(inbox: PostgresInbox) -> Iterator[str]:
+    """The URL of a handle that waits at an advisory lock, which is held in here until the end,
+    between finding whom to end and ending it."""
+    name = f"{schema_of(inbox)}_trap"
+    with psycopg.connect(postgres.server(), autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext(%s))", (name,))
+        connection.execute(f"CREATE SCHEMA {name}".encode())
+        connection.execute(
+            f"""CREATE FUNCTION {name}.pg_terminate_backend(process integer) RETURNS boolean
+            LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM pg_advisory_xact_lock(hashtext('{name}'));
+            RETURN pg_catalog.pg_terminate_backend(process); END $$""".encode()
+        )
+        yield f"{inbox.url}&options=-c%20search_path%3D{name},pg_catalog"
+        connection.execute("SELECT pg_advisory_unlock_all()")
+
+
+@pytest.mark.parametrize("then", ["is idle", "is in the next one", "commits the next one"])
+def test_who_speaks_again_just_before_it_is_cut_off(
+    inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """What it was told stays true, and what it has begun since is done, or in doubt."""
+    monkeypatch.setattr(link, "HALTED_MS", WAIT_S * 1000)  # by the others, not by the server
+    for id in ("a", "b", "c"):
+        inbox.push(id).get(timeout=WAIT_S)
+    talker, gate = Talker(inbox), Gate(inbox.url)
+    with closing(talker.backend), ExitStack() as stack:
+        following = deleted = talker.begin("a")
+        with trap(inbox) as url:
+            waiter = PostgresBackend(url, lock_timeout=0.3)
+            waiter.open(time.time_ns)
+            stack.callback(waiter.close)
+            pushed = waiter.execute(Push("e", Callback.new(b"x", id="d"), trusted=True))
+            waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while not ask(inbox.url, waits):
+                pass
+            talker.go_on()
+            assert deleted.get(timeout=WAIT_S) is True
+            assert inbox.ids() == "b c"
+            if then == "is in the next one":
+                following = talker.begin("b")
+            elif then == "commits the next one":
+                stack.enter_context(gate)
+                following = talker.backend.execute(DeleteCallback("e", "b"))
+                commits = """SELECT 1 FROM pg_stat_activity
+                    WHERE wait_event_type = 'Lock' AND query = 'COMMIT'"""
+                while not ask(inbox.url, commits):
+                    pass
+        if then == "commits the next one":
+            with pytest.raises(BackendUnavailable, match="may have been stored"):
+                following.get(timeout=WAIT_S)
+            gate.open()
+        else:
+            talker.go_on()
+            if then == "is idle":
+                following = talker.backend.execute(DeleteCallback("e", "b"))
+            assert following.get(timeout=WAIT_S) is True
+        assert pushed.get(timeout=WAIT_S).outcome == "queued"
+        assert inbox.ids() == ("b c d" if then == "commits the next one" else "c d")
+        last = talker.backend.execute(DeleteCallback("e", "c"))
+        assert last.get(timeout=WAIT_S) is True
 
 
 def test_a_wait_ends_with_the_connection() -> None:

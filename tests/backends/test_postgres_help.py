@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
 import pykka
 import pytest
 
-from pollin_actors.backends.postgres import helping
+from pollin_actors.backends.postgres import helping, writer
 from pollin_actors.backends.postgres.transactions import Transactions
-from pollin_actors.backends.postgres.writer import Writer
+from pollin_actors.backends.postgres.writer import Job, Writer
 from pollin_actors.errors import BackendUnavailable
-from pollin_actors.messages import Count, PopSlice
-from pollin_actors.otp.errors import CallCycle
+from pollin_actors.messages import Count, PopSlice, Push
+from pollin_actors.otp.errors import CallCycle, DeadlineExceeded
 from tests.backends.postgres_inbox import WAIT_S, PostgresInbox
 from tests.backends.postgres_schema import (
     Gate,
@@ -70,6 +70,37 @@ def test_who_waits_sends(inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch) 
     assert inbox.push("a").get(timeout=WAIT_S).outcome == "duplicate"
 
 
+def test_what_is_due_is_forgotten_meanwhile(
+    inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that send hold the token nearly all the time: they let the writer come to that, and
+    do not wake it in vain."""
+    forgotten: list[int] = []
+    forget = Transactions.forget
+
+    def spy(self: Transactions, limit: int) -> None:
+        forgotten.append(limit)
+        forget(self, limit)
+
+    rings: list[str] = []
+    ring = Writer._ring
+
+    def count(self: Writer) -> None:
+        caller = sys._getframe(1).f_code.co_name
+        rings.append(caller)
+        if caller != "submit":
+            ring(self)
+
+    monkeypatch.setattr(writer, "FORGET_EVERY", 10)
+    monkeypatch.setattr(Transactions, "forget", spy)
+    monkeypatch.setattr(Writer, "_ring", count)
+    for number in range(100):
+        inbox.push(f"{number}").get(timeout=WAIT_S)
+    assert 8 <= len(forgotten) <= 12
+    # Those that find the writer at work wake it too, but not each.
+    assert rings.count("help") < 80
+
+
 def test_nobody_sends_on_an_event_loop(
     inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +150,51 @@ def test_a_server_that_takes_its_time(
         gate.open()
         assert future.get(timeout=WAIT_S).outcome == "queued"
     assert inbox.ids() == "a"
+    assert ask(inbox.url, "SELECT count(*) FROM callbacks WHERE id = 'a'") == [(1,)]
+
+
+def test_an_answer_that_nobody_waits_for_any_more(
+    inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read all the same, before anything else is sent, and others are told."""
+    monkeypatch.setattr(helping, "PATIENCE_MS", WAIT_S * 1000)
+    told: list[str] = []
+    at_work = inbox.backend._writer
+    assert at_work is not None
+
+    def tell(group: Sequence[Job], outcomes: Sequence[Any]) -> None:
+        told.extend([it.message.callback.id for it in group if type(it.message) is Push])
+
+    monkeypatch.setattr(at_work._transactions, "_told", tell)
+    with Gate(inbox.url) as gate:
+        with monkeypatch.context() as patch:
+            patch.setattr(Writer, "_ring", lambda self: None)  # its thread is late
+            future = inbox.push("a")
+            with pytest.raises(pykka.Timeout):
+                future.get(timeout=0.15)
+        gate.wait()
+        assert future._fail(DeadlineExceeded("a deadline"))
+        gate.open()
+        at_work._ring()
+        assert inbox.push("b").get(timeout=WAIT_S).outcome == "queued"
+    assert (inbox.ids(), told) == ("a b", ["a", "b"])
+
+
+def test_a_server_that_is_slower_than_who_waits(
+    inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent is not sent again: the writer's own thread receives the rest of the answer."""
+    asleep(monkeypatch)
+    monkeypatch.setattr(helping, "PATIENCE_MS", WAIT_S * 1000)
+    with Gate(inbox.url) as gate:
+        future = inbox.push("a")
+        with pytest.raises(pykka.Timeout):
+            future.get(timeout=0.15)
+        process = gate.wait()
+        gate.open()
+        assert future.get(timeout=WAIT_S).outcome == "queued"
+    assert inbox.backend._writer is not None
+    assert inbox.backend._writer._link.open().info.backend_pid == process
     assert ask(inbox.url, "SELECT count(*) FROM callbacks WHERE id = 'a'") == [(1,)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ import pytest
 from pollin_actors import Application, Callback, Endpoint, Settings
 from pollin_actors.backends import Announces
 from pollin_actors.backends.postgres import PostgresBackend, announcer
+from pollin_actors.errors import BackendUnavailable
 from pollin_actors.messages import (
     Ack,
     CheckReady,
@@ -139,6 +141,16 @@ def test_very_many_endpoints_are_told_as_one(
     inbox.backend.open(time.time_ns)
 
 
+def test_who_closes_at_once_has_told(inbox: PostgresInbox, ear: Ear) -> None:
+    """Also if the thread that tells comes too late for anything else."""
+    told = announcer.Announcer(inbox.backend._address, None)
+    told._add({"e": False})
+    told._closing = True
+    told.start()
+    told.close()
+    assert ear.next() == ("e", False)
+
+
 def test_a_lost_connection_is_made_good(inbox: PostgresInbox, ear: Ear) -> None:
     """It is opened again by itself, and then anything may have happened meanwhile."""
     query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%%' AND strpos(query, %s) > 0"
@@ -149,13 +161,16 @@ def test_a_lost_connection_is_made_good(inbox: PostgresInbox, ear: Ear) -> None:
     assert ear.next() == ("e", False)
 
 
-def test_who_raises_is_logged_and_told_again(inbox: PostgresInbox) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_who_raises_is_logged_and_told_again(
+    inbox: PostgresInbox, error: type[BaseException]
+) -> None:
     """An announcement that fails does not end the thread."""
     heard: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def announce(endpoint_id: str | None, revised: bool) -> None:
         heard.put(endpoint_id)
-        raise RuntimeError("not today")
+        raise error("not today")
 
     backend = PostgresBackend(inbox.url)
     backend.announce_to(announce)
@@ -167,6 +182,32 @@ def test_who_raises_is_logged_and_told_again(inbox: PostgresInbox) -> None:
             pass
     finally:
         backend.close()
+
+
+@pytest.mark.parametrize("which", ["announcer", "writer"])
+def test_a_thread_that_cannot_be_started(
+    inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """Then the handle is not open, holds no connection, and can be opened later."""
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if which in self.name or (which == "writer" and "announcer" not in self.name):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    heard: queue.SimpleQueue[tuple[str | None, bool]] = queue.SimpleQueue()
+    backend = PostgresBackend(inbox.url)
+    backend.announce_to(lambda *news: heard.put(news))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            backend.open(time.time_ns)
+    with pytest.raises(BackendUnavailable, match="not open"):
+        backend.execute(Count("e"))
+    backend.open(time.time_ns)
+    assert heard.get(timeout=WAIT_S) == (None, True)
+    backend.close()
 
 
 def test_applications_wake_each_other(inbox: PostgresInbox) -> None:

@@ -115,7 +115,12 @@ class Announcer:
         wake.setblocking(False)
         self._woken.setblocking(False)
         self._wake = wake
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            wake.close()
+            self._woken.close()
+            raise
 
     def tell(self, group: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
         """Have others told what these messages have changed.
@@ -195,8 +200,12 @@ class Announcer:
                 self._pause = 0.0
             except Exception as error:
                 self._lost(error)
+        # Whoever has closed may have been quicker than this thread. But if the server was away the
+        # last time, nobody is to wait for it here.
+        self._announce = None
         with suppress(Exception):
-            if self._connection is not None and self._changed:
+            if self._changed and not self._pause:
+                self._connect()
                 self._tell()
         self._drop()
         for end in (self._wake, self._woken):
@@ -268,7 +277,8 @@ class Announcer:
             return
         try:
             self._announce(endpoint_id, revised)
-        except Exception:
+        except BaseException:
+            # Somebody's SystemExit, for one: what comes next is to be heard all the same.
             log_exception("backend.announcement_failed", backend=NAME)
 
     def _lost(self, error: Exception) -> None:

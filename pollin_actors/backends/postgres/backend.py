@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +46,8 @@ class PostgresBackend:
             may be lost with a crash of the server, but nothing is ever damaged.
         lock_timeout: seconds to wait at most while another process holds an endpoint.
         prepare: whether statements may be prepared on the server. They are not where a pooler
-            such as PgBouncer is noticed.
+            such as PgBouncer is noticed; there ``default_transaction_isolation`` has to be
+            ``read committed``.
 
     Raises:
         InvalidValue: an argument has a value that it cannot have.
@@ -67,6 +70,7 @@ class PostgresBackend:
         self._announcer: Announcer | None = None
         self._writer: Writer | None = None
         self._guard = Guard()
+        _backends.add(self)
 
     @classmethod
     def from_url(cls, url: str, /) -> PostgresBackend:
@@ -121,10 +125,14 @@ class PostgresBackend:
         scheduler = simulated_scheduler.get()
         announcer = None if scheduler is not None else Announcer(self._address, self._announce)
         told = _nobody if announcer is None else announcer.tell
-        self._writer = Writer(Link(self._address), time_ns, told, scheduler)
-        self._announcer = announcer
-        if announcer is not None:
-            announcer.start()
+        writer = Writer(Link(self._address), time_ns, told, scheduler)
+        try:
+            if announcer is not None:
+                announcer.start()
+        except BaseException:
+            writer.close()
+            raise
+        self._writer, self._announcer = writer, announcer
 
     def execute(self, message: Any) -> ReplyFuture[Any]:
         """Accept a message; the future holds the reply once it is committed.
@@ -159,3 +167,17 @@ class PostgresBackend:
 
 def _nobody(group: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
     """Nobody is told."""
+
+
+# -- forks -----------------------------------------------------------------------------------------
+
+_backends: weakref.WeakSet[PostgresBackend] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for backend in tuple(_backends):
+        backend._guard = Guard()  # a thread that was opening it is not here
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

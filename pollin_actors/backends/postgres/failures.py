@@ -8,6 +8,7 @@ from pollin_actors.errors import BackendUnavailable, PollinError
 
 __all__ = [
     "NAME",
+    "is_cancelled",
     "is_isolated",
     "is_lock_timeout",
     "is_outdated",
@@ -23,15 +24,18 @@ NAME = "postgresql"
 # wrong, and another attempt succeeds.
 _RIVALRY = {"40001", "40P01", "26000"}
 _LOCK_TIMEOUT = "55P03"
+# Most likely of a statement_timeout that somebody has set for us.
+_CANCELLED = "57014"
 # The others: the schema, a function or a table is not there.
 _OUTDATED = {STALE, TWICE, "3F000", "42883", "42P01"}
 # Classes of errors of one statement, which say nothing about the next one.
 _OF_ONE = ("21", "22", "23", "42", "54", "P0", "XX")
 # Classes of errors after which the connection is as good as before.
-_HARMLESS = (*_OF_ONE, "3F", "40", "53", "55", STALE[:2])
+_HARMLESS = (*_OF_ONE, "3F", "40", "53", "55", _CANCELLED, STALE[:2])
 
 _HINTS = {
     "08": "check that the server runs and can be reached, then try again",
+    "25P03": "this process halted in the middle of a transaction: try again",
     "25": "the server takes no changes: connect to the primary, see target_session_attrs",
     "28": "check the user, the password and pg_hba.conf",
     "3D": "create the database, or check its name in the URL",
@@ -39,6 +43,7 @@ _HINTS = {
     "42": "grant the user its rights on the schema; see the cause of this error",
     "53": "free resources of the server, such as disk space, memory or connections",
     "55": "another node holds the endpoint for a long time: look into pg_stat_activity",
+    _CANCELLED: "another node holds the endpoint for a long time; or see statement_timeout",
     "57": "the server is being shut down or started: try again",
 }
 _HINT = "check that the server runs and can be reached, then try again"
@@ -65,6 +70,12 @@ def is_rivalry(error: BaseException) -> bool:
 def is_lock_timeout(error: BaseException) -> bool:
     """Whether another transaction has held an endpoint for too long."""
     return _state(error) == _LOCK_TIMEOUT
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether a statement has taken too long for the server: its own doing, or it has waited for
+    another transaction."""
+    return _state(error) == _CANCELLED
 
 
 def is_isolated(error: BaseException) -> bool:
@@ -97,12 +108,17 @@ def unavailable(
         unknown: whether it may have been stored all the same.
     """
     state = _state(error)
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    if state and primary:
+        # What else the server says may hold a row, with a secret in it; whoever logs the cause
+        # would show that.
+        error.args = (primary,)
     reason = " ".join(str(error).split()) or type(error).__name__
     if not is_of_driver(error):
         reason = f"{type(error).__name__}: {reason}"
     if password:
         reason = reason.replace(password, "**********")
-    hint = _HINTS.get(state[:2], _HINT)
+    hint = _HINTS.get(state) or _HINTS.get(state[:2], _HINT)
     result = BackendUnavailable(NAME, reason + (_UNKNOWN if unknown else ""), hint)
     result.__cause__ = error
     return result

@@ -6,13 +6,29 @@ What changes callbacks writes their history and keeps the counts, in the same st
 
 from __future__ import annotations
 
-__all__ = ["FUNCTIONS", "STALE", "TWICE"]
+__all__ = ["FUNCTIONS", "STALE", "TWICE", "at"]
 
 STALE = "PLN01"
 """The error of ``enter``: what is remembered of an endpoint is out of date. Nothing was changed."""
 TWICE = "PLN02"
 """The error of ``push`` where all or nothing was asked for, and of ``push_one``: something is there
 already. Nothing was changed."""
+
+
+def at(row: str, found: str, queue: str = "the_queue") -> str:
+    """The condition that a row is the one of the queue at the position that was found.
+
+    It says no more than that both are equal, but so that it can only be looked up, by the key, for
+    each position. Of a queue that the statistics do not know yet the planner thinks that it is
+    empty; with the queue alone to go by it would read all of it instead, for each batch, however
+    long it is by then. So there is no condition on the queue alone, and none that a whole index
+    could be merged by.
+    """
+    return (
+        f"{row}.queue = ANY (ARRAY[{queue} + 0 * {found}.position])"
+        f" AND {row}.position = {found}.position"
+    )
+
 
 # Plans are to stay the same whatever the statistics say, or do not say yet: by an index, in its
 # order. lock_timeout is in milliseconds.
@@ -49,14 +65,15 @@ BEGIN
         due = CASE WHEN c.not_before > now THEN c.not_before END
     WHERE c.queue = the_queue AND c.position = (
         SELECT o.position FROM {s}.callbacks AS o
-            WHERE o.queue + 0 = the_queue AND o.phase = the_phase AND o.ordering_key = the_key
+            WHERE o.queue + 2 = the_queue + 2 AND o.phase = the_phase AND o.ordering_key = the_key
                 AND o.held = 2 AND o.gone IS NULL
                 AND (o.expires_at IS NULL OR o.expires_at > now)
             ORDER BY o.position LIMIT 1);
 END $$"""
 
 # From 10 on, kinds are of claims: they tell who had claimed it, and which attempt it was.
-_LEAVE = """
+_LEAVE = (
+    """
 CREATE FUNCTION {s}.leave(
     the_queue bigint, positions bigint[], the_kind bigint, now bigint, reasons text[]
 ) RETURNS bigint LANGUAGE plpgsql AS $$
@@ -67,13 +84,17 @@ BEGIN
     WITH old AS MATERIALIZED (
         SELECT c.*, p.n, p.why
         FROM unnest(positions, reasons) WITH ORDINALITY AS p(position, why, n)
-            JOIN {s}.callbacks AS c ON c.queue = the_queue AND c.position = p.position
+            JOIN {s}.callbacks AS c ON """
+    + at("c", "p")
+    + """
             WHERE c.held < 3
     ), gone AS (
         UPDATE {s}.callbacks AS c SET held = 3, due = NULL, expires_at = NULL, token = NULL,
             claimed_by = NULL, kept_expiry = NULL,
             gone = CASE WHEN c.keep > 0 THEN now + c.keep ELSE greatest(c.remembered_until, now) END
-        FROM old WHERE c.queue = the_queue AND c.position = old.position
+        FROM old WHERE """
+    + at("c", "old")
+    + """
     ), recorded AS (
         INSERT INTO {s}.history (queue, callback, kind, from_phase, at, by, attempt, reason)
         SELECT the_queue, old.position, the_kind, old.phase, now,
@@ -87,7 +108,9 @@ BEGIN
         WHERE t.queue = the_queue AND t.phase = g.phase
     ), bare AS (
         DELETE FROM {s}.requests AS r USING old
-        WHERE r.queue = the_queue AND r.position = old.position AND old.keep = 0
+        WHERE """
+    + at("r", "old")
+    + """ AND old.keep = 0
     )
     SELECT count(*), jsonb_agg(DISTINCT jsonb_build_array(old.phase, old.ordering_key))
         FILTER (WHERE old.ordering_key IS NOT NULL AND old.held < 2)
@@ -100,6 +123,7 @@ BEGIN
     END IF;
     RETURN many;
 END $$"""
+)
 
 # Make available what time has: leases and delays that have ended, whoever waited for others that
 # have expired.
@@ -140,7 +164,7 @@ BEGIN
     SELECT * INTO old FROM {s}.callbacks AS c
         WHERE c.queue = the_queue AND c.position = the_position;
     IF old.ordering_key IS NOT NULL THEN
-        blocked := EXISTS (SELECT 1 FROM {s}.callbacks AS o WHERE o.queue + 0 = the_queue
+        blocked := EXISTS (SELECT 1 FROM {s}.callbacks AS o WHERE o.queue + 2 = the_queue + 2
             AND o.phase = new_phase AND o.ordering_key = old.ordering_key AND o.held < 2
             AND o.gone IS NULL AND o.position <> the_position);
     END IF;
@@ -193,14 +217,15 @@ BEGIN
         array_agg(c.queue ORDER BY c.position) FILTER (WHERE NOT l.known)
     INTO known, lapsed, of_queues
     FROM unnest(queues, ids) WITH ORDINALITY AS p(queue, id, n)
-        JOIN {{s}}.callbacks AS c ON c.queue + 0 = p.queue AND c.id = p.id
+        JOIN {{s}}.callbacks AS c ON c.queue + 1 = ANY (ARRAY[p.queue + 1]) AND c.id = p.id
         CROSS JOIN LATERAL (SELECT c.remembered_until > now
             OR c.expires_at IS NULL OR c.expires_at > now AS known) AS l
     WHERE c.remembered_until > now OR c.gone IS NULL;
     IF cardinality(fences) > 0 THEN
         known := known || (SELECT array_agg(p.n)
             FROM unnest(queues, fences) WITH ORDINALITY AS p(queue, fence, n)
-                JOIN {{s}}.callbacks AS c ON c.queue + 0 = p.queue AND c.fence = p.fence
+                JOIN {{s}}.callbacks AS c
+                    ON c.queue + 0 = ANY (ARRAY[p.queue]) AND c.fence = p.fence
             WHERE c.remembered_until > now
                 OR (c.gone IS NULL AND (c.expires_at IS NULL OR c.expires_at > now)));
     END IF;
@@ -212,7 +237,8 @@ BEGIN
         PERFORM {{s}}.leave(g.queue, g.positions, 5, now, NULL) FROM (
             SELECT e.queue, array_agg(e.position ORDER BY e.position) AS positions
                 FROM unnest(of_queues, lapsed) AS e(queue, position)
-                    JOIN {{s}}.callbacks AS c ON c.queue = e.queue AND c.position = e.position
+                    JOIN {{s}}.callbacks AS c
+                        ON c.queue = ANY (ARRAY[e.queue]) AND c.position = e.position
                 WHERE known IS NULL OR NOT EXISTS (
                     SELECT 1 FROM unnest(known) AS k WHERE queues[k] = c.queue AND ids[k] = c.id)
                 GROUP BY e.queue) AS g;
@@ -273,7 +299,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the endpoint was changed' USING ERRCODE = '{STALE}';
     END IF;
-    PERFORM 1 FROM {{s}}.callbacks AS c WHERE c.queue + 0 = the_queue AND c.id = the_id
+    PERFORM 1 FROM {{s}}.callbacks AS c WHERE c.queue + 1 = the_queue + 1 AND c.id = the_id
         AND (c.remembered_until > now OR c.gone IS NULL);
     IF FOUND THEN
         RAISE EXCEPTION 'it is known' USING ERRCODE = '{TWICE}';
@@ -327,7 +353,7 @@ BEGIN
             ORDER BY c.position LIMIT 1;
     ELSE
         SELECT c.position INTO found_position FROM {{s}}.callbacks AS c
-            WHERE c.queue + 0 = the_queue AND c.id = key AND c.held < 3 AND c.held = 0
+            WHERE c.queue + 1 = the_queue + 1 AND c.id = key AND c.held < 3 AND c.held = 0
                 AND (c.expires_at IS NULL OR c.expires_at > now);
     END IF;
     IF found_position IS NOT NULL THEN
@@ -339,7 +365,7 @@ BEGIN
 END $$"""
 
 _TAKE = """SELECT c.position, c.keep FROM {{s}}.callbacks AS c
-            WHERE c.queue + 0 = the_queue{0} AND c.held = 0 AND c.gone IS NULL
+            WHERE {0} AND c.held = 0 AND c.gone IS NULL
                 AND (c.expires_at IS NULL OR c.expires_at > now)
             ORDER BY c.position LIMIT how_many FOR UPDATE SKIP LOCKED"""
 
@@ -350,14 +376,14 @@ def _claim(phase: str) -> str:
             kept_expiry = c.expires_at,
             expires_at = CASE WHEN c.expires_at < until THEN until ELSE c.expires_at END,
             attempts = c.attempts + 1, claimed_by = who
-        FROM old WHERE c.queue = the_queue AND c.position = old.position RETURNING c.*
+        FROM old WHERE {at("c", "old")} RETURNING c.*
     ), recorded AS (
         INSERT INTO {{s}}.history (queue, callback, kind, from_phase, to_phase, at, by, attempt)
         SELECT the_queue, c.position, 10, c.phase, c.phase, now, who, c.attempts
         FROM claimed AS c WHERE c.keep > 0 ORDER BY c.position
     )
     SELECT {_COLUMNS}, NULL::bigint FROM claimed AS c
-        JOIN {{s}}.requests AS r ON r.queue = the_queue AND r.position = c.position
+        JOIN {{s}}.requests AS r ON {at("r", "c")}
         ORDER BY c.position;"""
 
 
@@ -372,9 +398,9 @@ CREATE FUNCTION {{s}}.claim(
 BEGIN
     PERFORM {{s}}.turn(the_queue, now);
     IF the_phase IS NULL THEN
-        {_claim("")}
+        {_claim("c.queue + 0 = the_queue")}
     ELSE
-        {_claim(" AND c.phase = the_phase")}
+        {_claim("c.queue + 3 = the_queue + 3 AND c.phase = the_phase")}
     END IF;
     RETURN QUERY SELECT NULL::bigint, NULL, NULL, NULL::bigint, NULL, NULL, NULL, NULL,
         NULL::bigint, NULL::integer, NULL::smallint, NULL::bytea, NULL::bytea, NULL, least(
@@ -385,12 +411,15 @@ BEGIN
             ORDER BY c.expires_at LIMIT 1));
 END $$"""
 
+# That a lease has not ended, in a way that gives nothing to look for in the index of what is due.
+_LASTS = "coalesce(c.due > now, false)"
 # A claim that still holds.
-_HELD = """c.queue = the_queue AND c.position = the_position AND c.id = the_id
-    AND c.token = the_token AND c.due + 0 > now"""
+_HELD = f"""c.queue = the_queue AND c.position = the_position AND c.id = the_id
+    AND c.token = the_token AND {_LASTS}"""
 
 # Returns the positions of those whose claims held; each position may be given once.
-_ACK = """
+_ACK = (
+    """
 CREATE FUNCTION {s}.ack(
     entered boolean, the_queue bigint, positions bigint[], ids text[], tokens text[],
     the_kind bigint, now bigint, reasons text[]
@@ -402,13 +431,18 @@ BEGIN
     SELECT array_agg(p.position ORDER BY p.n), array_agg(p.why ORDER BY p.n) INTO good, whys
     FROM unnest(positions, ids, tokens, reasons)
             WITH ORDINALITY AS p(position, id, token, why, n)
-        JOIN {s}.callbacks AS c ON c.queue = the_queue AND c.position = p.position
-    WHERE c.id = p.id AND c.token = p.token AND c.due + 0 > now;
+        JOIN {s}.callbacks AS c ON """
+    + at("c", "p")
+    + """
+    WHERE c.id = p.id AND c.token = p.token AND """
+    + _LASTS
+    + """;
     IF good IS NOT NULL THEN
         PERFORM {s}.leave(the_queue, good, the_kind, now, whys);
     END IF;
     RETURN good;
 END $$"""
+)
 
 _ADVANCE = f"""
 CREATE FUNCTION {{s}}.advance(

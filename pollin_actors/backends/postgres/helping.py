@@ -88,7 +88,7 @@ class Helper:
     def recover(self) -> None:
         """Finish what a thread that helped has left: it was interrupted, or had no more time."""
         sent, self._sent = self._sent, None
-        if sent is not None and sent[0].future._outcome is None:
+        if sent is not None:
             self._finish(*sent)
 
     def _finish(self, job: Job, reply: Any, committed: bool) -> None:
@@ -108,6 +108,7 @@ class Helper:
                 self._transactions.doubt(job, error)
                 return
         try:
+            # Also if a deadline was quicker: others are to be told.
             self._transactions.answer(job, reply)
         except BaseException:
             # The writer's own thread is not interrupted: it is some callback's doing.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Address", "Link", "connect", "is_pooled"]
 
+# libpq's number for a connection without a transaction that waits for no answer.
+_IDLE = 0
 OLDEST = 14
 """The oldest version of the server that is used."""
 PREPARE_AFTER = 2
@@ -26,6 +28,12 @@ HALTED_MS = 3_000
 """A process that halts in the middle of a transaction holds an endpoint for no longer than this:
 less than others wait for it. Servers do not count what comes after a pipeline, so who waits looks
 too. A pooler has a setting of its own."""
+
+ISOLATION = "read committed"
+"""Of all that changes something: whoever has waited for an endpoint is to see what was committed
+meanwhile, which no other level shows. It may be another by default."""
+_SETTINGS = """SELECT current_setting('server_encoding'),
+    current_setting('default_transaction_isolation')"""
 
 # Unless the URL says otherwise: a server that is silently gone is noticed within a quarter of a
 # minute, and not after the hours that TCP takes.
@@ -65,11 +73,9 @@ def connect(address: Address) -> Connection[Any]:
         BackendUnavailable: the server is too old, or its database cannot hold every text.
         psycopg.Error: it cannot be opened.
     """
-    connections = connection_class()
+    connection = _connected(address)
     from psycopg.types.numeric import Int8Dumper
 
-    parameters: dict[str, Any] = {**DEFAULTS, **address.parameters, "client_encoding": "UTF8"}
-    connection: Connection[Any] = connections.connect(**parameters, autocommit=True)
     try:
         version = connection.info.server_version
         if version < OLDEST * 10_000:
@@ -77,8 +83,7 @@ def connect(address: Address) -> Connection[Any]:
             raise BackendUnavailable(NAME, reason + " that is supported", "upgrade the server")
         # One type for all ints: a statement is prepared once, whatever their values are.
         connection.adapters.register_dumper(int, Int8Dumper)
-        query = "SELECT current_setting('server_encoding')"
-        (encoding,) = connection.execute(query).fetchone() or ("",)
+        (encoding, isolation) = connection.execute(_SETTINGS).fetchone() or ("", "")
         if encoding != "UTF8":
             reason = f"the database is encoded in {encoding}, which cannot hold every text"
             raise BackendUnavailable(NAME, reason, "use a database with the encoding UTF8")
@@ -89,10 +94,29 @@ def connect(address: Address) -> Connection[Any]:
         connection.prepare_threshold = PREPARE_AFTER if prepares else None
         if not pooled:
             connection.execute(f"SET idle_in_transaction_session_timeout = {HALTED_MS}".encode())
+            connection.execute(f"SET default_transaction_isolation = '{ISOLATION}'".encode())
+        elif isolation != ISOLATION:
+            reason = f"default_transaction_isolation is {isolation}, expected {ISOLATION}"
+            hint = "ALTER ROLE ... SET default_transaction_isolation = 'read committed'"
+            raise BackendUnavailable(NAME, f"{reason}; a pooler keeps no other", hint)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _connected(address: Address) -> Connection[Any]:
+    connections = connection_class()
+    try:
+        return connections.connect(**_parameters(address), autocommit=True)
+    except Exception as error:
+        # Without the frames it came through: some loggers show their variables, and in psycopg's
+        # the password is one.
+        raise error.with_traceback(None) from None
+
+
+def _parameters(address: Address) -> dict[str, Any]:
+    return {**DEFAULTS, **address.parameters, "client_encoding": "UTF8"}
 
 
 def is_pooled(connection: Connection[Any]) -> bool:
@@ -121,6 +145,10 @@ class Link:
             MissingExtra, BackendUnavailable, psycopg.Error: it cannot be opened.
         """
         connection = self.connection
+        if connection is not None and connection.pgconn.transaction_status != _IDLE:
+            # Somebody was interrupted in the middle of one: what follows would not be committed.
+            self.drop()
+            connection = None
         if connection is not None and not self.is_quiet():
             # The server has said something unasked: most likely good-bye. Nothing was sent yet,
             # so nothing is in doubt.

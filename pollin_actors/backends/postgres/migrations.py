@@ -118,22 +118,22 @@ _FIRST = (
     "INSERT INTO {s}.trial (number, body) SELECT n, '' FROM generate_series(0, 15) AS n",
     # Those that are partial are empty unless something is used that few need.
     # Of a queue that the statistics do not know the planner thinks that it is empty, and then every
-    # index that begins with it seems as good. Only the key, with the
-    # position, begins with it; the others begin with the sum, and the statements ask for that. The
-    # first of two that seem equal is taken.
-    """CREATE INDEX callbacks_in_phase ON {s}.callbacks ((queue + 0), phase, held, position)
+    # index that begins with it seems as good. So only the key, with the position, begins with it;
+    # the others begin with a sum, each with another one if they could be taken for one another, and
+    # the statements ask for that.
+    """CREATE INDEX callbacks_in_phase ON {s}.callbacks ((queue + 3), phase, held, position)
         WHERE gone IS NULL""",
     """CREATE INDEX callbacks_in_order ON {s}.callbacks ((queue + 0), held, position)
         WHERE gone IS NULL""",
-    """CREATE INDEX callbacks_by_expiry ON {s}.callbacks (expires_at, queue, phase)
+    """CREATE INDEX callbacks_by_expiry ON {s}.callbacks (expires_at, (queue + 4), phase)
         WHERE expires_at IS NOT NULL""",
-    "CREATE INDEX callbacks_by_id ON {s}.callbacks ((queue + 0), id, position)",
+    "CREATE INDEX callbacks_by_id ON {s}.callbacks ((queue + 1), id, position)",
     """CREATE INDEX callbacks_by_fence ON {s}.callbacks ((queue + 0), fence, position)
         WHERE fence IS NOT NULL""",
     "CREATE INDEX callbacks_due ON {s}.callbacks ((queue + 0), due) WHERE due IS NOT NULL",
     "CREATE INDEX callbacks_gone ON {s}.callbacks (gone) WHERE gone IS NOT NULL",
     """CREATE INDEX callbacks_ordered ON {s}.callbacks
-        ((queue + 0), phase, ordering_key, held, position)
+        ((queue + 2), phase, ordering_key, held, position)
         WHERE ordering_key IS NOT NULL AND gone IS NULL""",
     """CREATE INDEX callbacks_ordered_by_expiry ON {s}.callbacks ((queue + 0), expires_at)
         WHERE ordering_key IS NOT NULL AND expires_at IS NOT NULL""",

@@ -241,7 +241,7 @@ class Operations(Lookback):
         expired = 0
         # Whoever works on one of these queues is waited for; then some may have left it already.
         for queue in self._locked(by_queue, sql.LOCK):
-            values = (queue, numbers(by_queue[queue]), now)
+            values = {"queue": queue, "positions": numbers(by_queue[queue]), "now": now}
             found = [row[0] for row in self._execute(sql.STILL_OLD, values).fetchall()]
             self._remove(queue, found, Kind.EXPIRED, now)
             expired += len(found)

@@ -13,6 +13,7 @@ from pollin_actors.errors import InvalidValue
 __all__ = ["Options", "read_options", "read_url"]
 
 _URL = "postgresql://user:password@host:port/database?option=value"
+_HINT = "percent-encode what is not a letter or digit in user and password"
 _SCHEMES = ("postgresql://", "postgres://")
 # Plain, so that it needs no quotes wherever somebody types it, and leaves room for the prefix
 # of a channel.
@@ -75,6 +76,9 @@ def read_url(url: object, given: Options) -> tuple[Any, ...]:
             elif name in known:
                 theirs.append(item)
             else:
+                if "@" in query:
+                    # It may be the rest of a password: there is another @ where the host begins.
+                    raise InvalidValue("backend", _URL, "what libpq does not understand", _HINT)
                 expected = f"options of libpq, or {', '.join(Options._fields)}"
                 raise InvalidValue("backend", expected, repr(name)[:80])
     text = f"{scheme.lower()}://{rest}" + (f"?{'&'.join(theirs)}" if theirs else "")
@@ -90,8 +94,7 @@ def read_url(url: object, given: Options) -> tuple[Any, ...]:
     # in errors then.
     ports = parameters.get("port", "").split(",")
     if "@" in parameters.get("host", "") or not all(port.isdecimal() for port in ports if port):
-        hint = "percent-encode what is not a letter or digit in user and password"
-        raise InvalidValue("backend", _URL, "what libpq does not understand", hint) from None
+        raise InvalidValue("backend", _URL, "what libpq does not understand", _HINT) from None
     return (parameters, *_read_texts(given, ours))
 
 

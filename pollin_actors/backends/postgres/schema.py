@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pollin_actors.backends.postgres import link
 from pollin_actors.backends.postgres.failures import NAME
 from pollin_actors.backends.postgres.migrations import MIGRATIONS
 from pollin_actors.errors import BackendUnavailable
@@ -20,6 +21,7 @@ _APPLICATION = "pollin_actors"
 
 # Whoever starts at the same time waits here for the one that makes the tables.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 5801))"
+_HALTED = "SELECT set_config('idle_in_transaction_session_timeout', %s, true)"
 _FIND = "SELECT oid FROM pg_namespace WHERE nspname = %s"
 _HOLDS = """SELECT EXISTS (SELECT 1 FROM pg_class WHERE relnamespace = %(oid)s)
     OR EXISTS (SELECT 1 FROM pg_proc WHERE pronamespace = %(oid)s)
@@ -45,6 +47,8 @@ def migrate(connection: Connection[Any], schema: str) -> None:
     if _version(connection, schema) == VERSION:
         return
     with connection.transaction():
+        # Whoever halts in here lets go of the lock, through a pooler too.
+        connection.execute(_HALTED, (str(link.HALTED_MS),))
         connection.execute(_LOCK, (f"pollin_actors {schema}",))
         version = _version(connection, schema)
         if version is None:

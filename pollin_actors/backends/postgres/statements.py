@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pollin_actors.backends.postgres.functions import at
 from pollin_actors.records import MAX_REPEATS, Kind
 
 LARGEST = (1 << 63) - 1
@@ -31,18 +32,21 @@ HELDS = (0, 1, 2)
 
 COLUMNS = """c.position, c.id, c.phase, c.created_at, c.parent, c.root, c.origin,
     c.ordering_key, c.not_before, c.attempts, r.kind, r.headers, r.body, c.fence"""
-FROM = """FROM {s}.callbacks AS c
-    JOIN {s}.requests AS r ON r.queue = c.queue AND r.position = c.position"""
+FROM = f"""FROM {{s}}.callbacks AS c JOIN {{s}}.requests AS r ON {at("r", "c", "c.queue")}"""
 LIVE = "(c.expires_at IS NULL OR c.expires_at > %(now)s)"
 _QUEUE = "c.queue = %(queue)s"
 # By the indexes that begin with this, and no other.
 _WAITING = "c.queue + 0 = %(queue)s"
+_BY_ID = "c.queue + 1 = %(queue)s + 1"
+_BY_ORDER = "c.queue + 2 = %(queue)s + 2"
+_BY_PHASE = "c.queue + 3 = %(queue)s + 3"
+_BY_EXPIRY = "c.queue + 4 = %(queue)s + 4"
 
 
 def _positions(held: int, where: str, order: str, *, phase: bool = False) -> str:
     """The positions of what is so held, by an index only."""
-    more = " AND c.phase = %(phase)s" if phase else ""
-    return f"""(SELECT c.position FROM {{s}}.callbacks AS c WHERE {_WAITING}{more}
+    which = f"{_BY_PHASE} AND c.phase = %(phase)s" if phase else _WAITING
+    return f"""(SELECT c.position FROM {{s}}.callbacks AS c WHERE {which}
         AND c.held = {held} AND c.gone IS NULL AND {LIVE}{where}
         ORDER BY c.position {order} LIMIT %(most)s)"""
 
@@ -55,9 +59,8 @@ def _merged(helds: tuple[int, ...], where: str, order: str, *, phase: bool = Fal
 def _rows(positions: str, order: str = "ASC") -> str:
     # The lookup of each row follows the list, so that nothing but an index is read in order.
     return f"""WITH p AS MATERIALIZED ({positions})
-        SELECT {COLUMNS} FROM p JOIN {{s}}.callbacks AS c
-            ON {_QUEUE} AND c.position = p.position
-        JOIN {{s}}.requests AS r ON r.queue = c.queue AND r.position = c.position
+        SELECT {COLUMNS} FROM p JOIN {{s}}.callbacks AS c ON {at("c", "p", "%(queue)s")}
+        JOIN {{s}}.requests AS r ON {at("r", "p", "%(queue)s")}
         ORDER BY c.position {order}"""
 
 
@@ -77,14 +80,14 @@ AVAILABLE = {
     for by in (False, True)
 }
 KEY = f"""SELECT {COLUMNS}, c.held {FROM}
-    WHERE {_WAITING} AND c.id = %(key)s AND c.held < 3 AND {LIVE}
+    WHERE {_BY_ID} AND c.id = %(key)s AND c.held < 3 AND {LIVE}
     ORDER BY c.position DESC LIMIT 1"""
 # As KEY, by fence. One that has expired, and is not swept yet, may have the same.
 FENCED = f"""SELECT {COLUMNS}, c.held {FROM}
     WHERE {_WAITING} AND c.fence = %(key)s AND c.held < 3 AND {LIVE}
     ORDER BY c.position DESC LIMIT 1"""
 LAST = f"""SELECT {COLUMNS} {FROM}
-    WHERE {_WAITING} AND c.id = %(key)s AND c.gone IS NOT NULL AND c.keep > 0
+    WHERE {_BY_ID} AND c.id = %(key)s AND c.gone IS NOT NULL AND c.keep > 0
     ORDER BY c.position DESC LIMIT 1"""
 
 # -- endpoints and queues --------------------------------------------------------------------------
@@ -112,33 +115,35 @@ DROP_COUNTS = "DELETE FROM {s}.counts WHERE queue = %s"
 DROPPED = """SELECT number FROM {s}.queues WHERE dropped ORDER BY number LIMIT 1
     FOR UPDATE SKIP LOCKED"""
 # Of a queue that was dropped: rows of it, so many at once. A row's place does, as nobody moves it.
+# Other partitions have the same places, so the queue is compared, but by a sum that no index begins
+# with: else all of it would be read each time.
 CLEAR = tuple(
-    f"""DELETE FROM {{s}}.{table} WHERE queue = %(queue)s AND ctid = ANY (ARRAY(
+    f"""DELETE FROM {{s}}.{table} WHERE queue + 5 = %(queue)s + 5 AND ctid = ANY (ARRAY(
         SELECT ctid FROM {{s}}.{table} WHERE queue = %(queue)s LIMIT %(limit)s))"""
     for table in ("callbacks", "requests", "history", "cursors")
 )
 REMOVE_QUEUE = "DELETE FROM {s}.queues WHERE number = %s"
 NEVER_EXPIRES = f"""UPDATE {{s}}.callbacks AS c SET expires_at = NULL, kept_expiry = NULL
-    WHERE {_WAITING} AND c.phase = %(phase)s AND c.gone IS NULL AND {LIVE}"""
+    WHERE {_BY_PHASE} AND c.phase = %(phase)s AND c.gone IS NULL AND {LIVE}"""
 TRIAL = "UPDATE {s}.trial SET body = %s WHERE number = %s"
 
 # -- pushes ----------------------------------------------------------------------------------------
 
 _KNOWN = f"(c.remembered_until > %(now)s OR (c.gone IS NULL AND {LIVE}))"
 KNOWN = f"""SELECT EXISTS (SELECT 1 FROM {{s}}.callbacks AS c
-        WHERE {_WAITING} AND c.id = %(id)s AND {_KNOWN})
+        WHERE {_BY_ID} AND c.id = %(id)s AND {_KNOWN})
     OR EXISTS (SELECT 1 FROM {{s}}.callbacks AS c
         WHERE {_WAITING} AND c.fence = %(fence)s AND {_KNOWN})"""
-FRONT = f"""SELECT EXISTS (SELECT 1 FROM {{s}}.callbacks AS c WHERE {_WAITING}
+FRONT = f"""SELECT EXISTS (SELECT 1 FROM {{s}}.callbacks AS c WHERE {_BY_ORDER}
     AND c.phase = %(phase)s AND c.ordering_key = %(key)s AND c.held < 2 AND c.gone IS NULL)"""
 TURN = "SELECT {s}.turn(%s, %s)"
 RELATIVE = f"""SELECT c.position, c.root FROM {{s}}.callbacks AS c
-    WHERE {_WAITING} AND c.id = %(key)s AND (c.keep > 0 OR (c.gone IS NULL AND {LIVE}))
+    WHERE {_BY_ID} AND c.id = %(key)s AND (c.keep > 0 OR (c.gone IS NULL AND {LIVE}))
     ORDER BY c.position DESC LIMIT 1"""
 # The last that is kept and like a duplicate, and whether it has expired and is not swept yet.
 _LIKE = """SELECT c.position, c.gone IS NULL, c.id FROM {{s}}.callbacks AS c
-    WHERE c.queue + 0 = %s AND c.{0} = %s AND c.keep > 0 ORDER BY c.position DESC LIMIT 1"""
-LIKE_ID, LIKE_FENCE = _LIKE.format("id"), _LIKE.format("fence")
+    WHERE c.queue + {1} = %s + {1} AND c.{0} = %s AND c.keep > 0 ORDER BY c.position DESC LIMIT 1"""
+LIKE_ID, LIKE_FENCE = _LIKE.format("id", 1), _LIKE.format("fence", 0)
 REPEATED = f"""INSERT INTO {{s}}.history
     (queue, callback, kind, from_phase, to_phase, at, attempt, reason)
     SELECT c.queue, c.position, 7, CASE WHEN c.gone IS NULL THEN c.phase END,
@@ -154,7 +159,7 @@ ROOM = {
 """By whether all phases count."""
 EXPIRED = {
     every: f"""SELECT count(*), coalesce(sum(c.size), 0)::bigint FROM {{s}}.callbacks AS c
-        WHERE c.expires_at <= %(now)s AND {_WAITING}{more}"""
+        WHERE c.expires_at <= %(now)s AND {_BY_EXPIRY}{more}"""
     for every, more in ((True, ""), (False, " AND c.phase = ANY (%(phases)s)"))
 }
 
@@ -166,8 +171,10 @@ OLD = """SELECT c.queue, c.position FROM {s}.callbacks AS c
     WHERE c.expires_at <= %s AND NOT EXISTS (
         SELECT 1 FROM {s}.queues AS q WHERE q.number = c.queue AND q.dropped)
     ORDER BY c.expires_at LIMIT %s"""
-STILL_OLD = """SELECT c.position FROM {s}.callbacks AS c WHERE c.queue = %s
-    AND c.position = ANY (%s) AND c.expires_at <= %s ORDER BY c.expires_at, c.position"""
+_THESE = "unnest(%(positions)s::bigint[]) AS p(position)"
+STILL_OLD = f"""SELECT c.position
+    FROM {_THESE} JOIN {{s}}.callbacks AS c ON {at("c", "p", "%(queue)s")}
+    WHERE coalesce(c.expires_at <= %(now)s, false) ORDER BY c.expires_at, c.position"""
 LOCK = "SELECT queue FROM {s}.endpoints WHERE queue = ANY (%s) ORDER BY queue FOR NO KEY UPDATE"
 LOCK_FREE = f"{LOCK} SKIP LOCKED"
 # What has been gone for long enough: first what it held, then what is remembered of its id.
@@ -176,23 +183,24 @@ GONE = """SELECT c.queue, c.position, c.keep > 0 AND c.remembered_until > %(now)
         SELECT 1 FROM {s}.queues AS q WHERE q.number = c.queue AND q.dropped)
     ORDER BY c.gone LIMIT %(limit)s"""
 STRIP = (
-    "DELETE FROM {s}.requests WHERE queue = %(queue)s AND position = ANY (%(positions)s)",
-    "DELETE FROM {s}.history WHERE queue + 0 = %(queue)s AND callback = ANY (%(positions)s)",
+    f"DELETE FROM {{s}}.requests AS r USING {_THESE} WHERE {at('r', 'p', '%(queue)s')}",
+    f"""DELETE FROM {{s}}.history AS h USING {_THESE}
+        WHERE h.queue + 0 = ANY (ARRAY[%(queue)s + 0 * p.position]) AND h.callback = p.position""",
 )
-BARE = """UPDATE {s}.callbacks SET keep = 0, gone = remembered_until
-    WHERE queue = %(queue)s AND position = ANY (%(positions)s)"""
-FORGET = "DELETE FROM {s}.callbacks WHERE queue = %(queue)s AND position = ANY (%(positions)s)"
+BARE = f"""UPDATE {{s}}.callbacks AS c SET keep = 0, gone = remembered_until
+    FROM {_THESE} WHERE {at("c", "p", "%(queue)s")}"""
+FORGET = f"DELETE FROM {{s}}.callbacks AS c USING {_THESE} WHERE {at('c', 'p', '%(queue)s')}"
 
 # -- what was --------------------------------------------------------------------------------------
 
 _RECORD = """h.position, c.id, h.kind, h.from_phase, h.to_phase, h.at, h.by, h.attempt, h.reason"""
 HISTORY = f"""SELECT {_RECORD} FROM {{s}}.callbacks AS c
     JOIN {{s}}.history AS h ON h.queue + 0 = c.queue AND h.callback = c.position
-    WHERE {_WAITING} AND c.id = %(key)s ORDER BY h.position"""
+    WHERE {_BY_ID} AND c.id = %(key)s ORDER BY h.position"""
 HISTORY_PAGE = f"""SELECT {_RECORD} FROM (
         SELECT * FROM {{s}}.history AS h WHERE h.queue = %(queue)s AND h.position > %(after)s
         ORDER BY h.position LIMIT %(limit)s) AS h
-    LEFT JOIN {{s}}.callbacks AS c ON c.queue = h.queue AND c.position = h.callback
+    LEFT JOIN {{s}}.callbacks AS c ON c.queue = ANY (ARRAY[h.queue]) AND c.position = h.callback
     ORDER BY h.position"""
 RECORD_RESET = """INSERT INTO {s}.history (queue, callback, kind, at, attempt)
     VALUES (%s, 0, 6, %s, 0)"""

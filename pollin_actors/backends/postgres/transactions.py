@@ -13,6 +13,7 @@ from pollin_actors.backends.postgres.compiling import Job, acks_from, pushes_fro
 from pollin_actors.backends.postgres.exchanges import Call, encoded, receive
 from pollin_actors.backends.postgres.failures import (
     NAME,
+    is_cancelled,
     is_isolated,
     is_lock_timeout,
     is_outdated,
@@ -94,7 +95,7 @@ class Transactions:
                     for job in group:
                         self._commit([job])
                     return
-                if is_lock_timeout(error):
+                if is_lock_timeout(error) or is_cancelled(error):
                     self._commit_beside(group)
                     return
             self._settle(group, [self._failure(group, error)] * len(group))
@@ -103,8 +104,10 @@ class Transactions:
         self._settle(group, outcomes)
 
     def _commit_beside(self, group: Sequence[Job]) -> None:
-        """One by one, where somebody holds an endpoint; who waited for it once waits no more."""
+        """One by one, where somebody holds an endpoint; who waited for it once waits no more. Or
+        twice, if it is not certain that it was waiting that took so long."""
         held: dict[str, Exception] = {}
+        slow: set[str] = set()
         for job in group:
             endpoint_id = _endpoint_id(job) or ""
             known = held.get(endpoint_id)
@@ -114,8 +117,11 @@ class Transactions:
             try:
                 outcomes = self._attempt([job])
             except Exception as error:
-                if is_lock_timeout(error):
+                cancelled = is_cancelled(error)
+                if is_lock_timeout(error) or (cancelled and endpoint_id in slow):
                     held[endpoint_id] = error
+                elif cancelled:
+                    slow.add(endpoint_id)
                 self._settle([job], [self._failure([job], error)])
                 continue
             self._told([job], outcomes)
@@ -134,7 +140,8 @@ class Transactions:
                 again = is_rivalry(error) or connection.closed
                 self._operations.undone()
                 self._link.undo(error)
-                again = again or (is_lock_timeout(error) and self._end_halted())
+                waited = is_lock_timeout(error) or is_cancelled(error)
+                again = again or (waited and self._end_halted())
                 if not again or attempts <= 0 or isinstance(error, _Unknown):
                     raise
 

@@ -111,7 +111,11 @@ class Writer:
             self._thread = threading.Thread(
                 target=self._serve, name=f"pollin-postgres-{link.address.schema}", daemon=True
             )
-            self._thread.start()
+            try:
+                self._thread.start()
+            except BaseException:
+                link.drop()
+                raise
 
     @property
     def label(self) -> str:
@@ -170,16 +174,20 @@ class Writer:
         try:
             self._token.attempt(self._help_one)
             # What came meanwhile found somebody at work, and left the writer asleep; and there is
-            # what a helper cannot do.
-            if self._waiting or self._pushed >= FORGET_EVERY:
+            # what a helper cannot do. That there is something to forget is said once: helpers hold
+            # the token nearly all the time, and would wake the writer with each push, and in vain.
+            if self._waiting or self._pushed == FORGET_EVERY:
                 self._ring()
         except BaseException:
             self._ring()
             raise
 
     def _help_one(self) -> None:
-        # What was interrupted, or left, is for the writer's own thread, which has the time.
+        # What was interrupted, or left, is for the writer's own thread, which has the time; and so
+        # is the push that comes when there is something to forget.
         if self._begun or self._ended or len(self._waiting) != 1:
+            return
+        if self._pushed >= FORGET_EVERY:
             return
         job = self._waiting[0]
         if job.run is not Operations.push:
@@ -323,10 +331,9 @@ class Writer:
                     self._operations.undone()
                     self._fail(group, error, unknown=True)
                     raise
-        elif self._pushed >= FORGET_EVERY:
-            # When nothing waits; but they may wait all the time.
-            self._tidy()
-        if self._pushed >= 4 * FORGET_EVERY:
+        # When hardly anything waits; but they may wait all the time.
+        idle = len(waiting) - len(jobs) <= MOST_HELP
+        if self._pushed >= (FORGET_EVERY if idle else 4 * FORGET_EVERY):
             self._tidy()
         self._forget_answered()
         self._begun = False
