@@ -143,7 +143,10 @@ def _update(exchange: Exchange, message: messages.UpdateEndpoint) -> Endpoint:
         return _change(exchange, endpoint.id, b"", change)
     # One that cannot be read may be replaced, so it is not looked at.
     key = endpoint_key(exchange.prefix, endpoint.id)
-    reply = exchange.call("update", key, b"", b"", write_endpoint(endpoint), *terms(endpoint))
+    values = (b"", b"", write_endpoint(endpoint), *terms(endpoint))
+    reply = exchange.call("update", key, *values)
+    while reply[0] == b"again":  # much has expired there, and it has got on with that
+        reply = exchange.call("update", key, *values)
     if reply[0] == b"no endpoint":
         raise EndpointNotFound(endpoint.id)
     return endpoint
