@@ -91,9 +91,12 @@ def _create(exchange: Exchange, message: messages.CreateEndpoint) -> Endpoint:
     exchange.ask(listed, packed(b"ZADD", listed, number, name))
     reply = exchange.call("create", key, number, write_endpoint(endpoint), *terms(endpoint))
     if reply[0] == b"exists":
-        # As it was, unless another has come in between: whoever deletes it knows it by this.
-        exchange.ask(listed, packed(b"ZADD", listed, b"LT", reply[1], name))
+        # Whoever deletes it knows it by its number.
+        exchange.call("relist", listed, name, number, reply[1])
         raise EndpointExists(endpoint.id)
+    # Who has deleted the one before it may have taken the name out meanwhile, if somebody else had
+    # given it back the number of that one. A later one keeps its own.
+    exchange.ask(listed, packed(b"ZADD", listed, b"GT", number, name))
     return endpoint
 
 
