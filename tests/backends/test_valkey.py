@@ -113,6 +113,9 @@ class TestUrls:
             f"valkey://:{PASSWORD}@[h",
             f"valkey://:{PASSWORD}@h/0?colour=red",
             f"valkey://:{PASSWORD}@h/name",
+            # Passwords with a question mark or number sign that is not encoded.
+            f"valkey://:1?{PASSWORD}@h",
+            f"valkey://u:1#{PASSWORD}@h",
             "valkey://h?ssl_ca_certs=/ca.pem",
             "valkey+unix://host/path",
             "valkey+unix://",

@@ -107,6 +107,17 @@ operation('reset', { 'allow-oom' }, function(q)
   return { 'ok', found }
 end)
 
+-- Give a name in the list the number of its endpoint again, unless another has come in between.
+redis.register_function({
+  function_name = 'LIBRARY_relist',
+  callback = function(keys, args)
+    if redis.call('ZSCORE', keys[1], args[3]) == args[4] then
+      redis.call('ZADD', keys[1], args[5], args[3])
+    end
+    return { 'ok' }
+  end
+})
+
 -- Take a name out of the list of endpoints, unless it was created again meanwhile.
 redis.register_function({
   function_name = 'LIBRARY_unlist',

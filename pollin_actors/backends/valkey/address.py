@@ -67,6 +67,9 @@ def parse(url: str) -> Address:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise InvalidValue("backend", f"a URL such as {_FORM}", "one that is malformed") from None
+    if parts.fragment:
+        hint = "write a # in a name or password as %23, ? as %3F, / as %2F"
+        raise InvalidValue("backend", "a URL without a fragment", "one with a #", hint)
     options = _options(parts.query, scheme in _TLS)
     database = options.pop("db", None)
     connection: dict[str, Any] = {}
@@ -102,7 +105,9 @@ def _options(query: str, tls: bool) -> dict[str, Any]:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in known:
             expected = f"no options but {', '.join(known)}"
-            raise InvalidValue("backend", expected, repr(name)[:80])
+            # What is no name may be the end of a password that has a question mark.
+            got = repr(name)[:80] if name.isidentifier() else f"{len(name)} other characters"
+            raise InvalidValue("backend", expected, got)
         if name == "cluster" or _TLS_OPTIONS.get(name) is bool:
             if value.lower() not in _BOOLEANS:
                 raise InvalidValue(name, "true or false", repr(value)[:80])

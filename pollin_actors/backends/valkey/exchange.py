@@ -13,7 +13,6 @@ from pollin_actors.backends.valkey.commands import Call, refuse
 from pollin_actors.backends.valkey.encoding import endpoint_key, time
 from pollin_actors.backends.valkey.failures import (
     answer_lost,
-    code_of,
     is_missing_function,
     moved_to,
     starts_anew,
@@ -343,10 +342,7 @@ class Exchange:
         """What is said of a message that has failed so."""
         if isinstance(error, BackendUnavailable):
             return error
-        # A server that loads its data says so before it does anything.
-        if is_sent and code_of(error) != "LOADING":
-            return answer_lost(self.label, error)
-        return unavailable(self.label, error)
+        return (answer_lost if is_sent else unavailable)(self.label, error)
 
     def _lose(self, node: Node, error: Exception | None) -> None:
         self._give_up(node)
@@ -355,7 +351,7 @@ class Exchange:
             assert job.call is not None
             job.tries += 1
             # What changes nothing is simply asked again, twice.
-            if job.call.changes or job.tries > 2 or code_of(error or told) == "LOADING":
+            if job.call.changes or job.tries > 2:
                 self._settle(job, _raised(told))
         # Not before: what is neither in flight nor answered is sent, and must never be a second
         # time, wherever an interrupt comes.

@@ -12,7 +12,7 @@ from pollin_actors.backends.valkey.address import Address
 from pollin_actors.backends.valkey.library import library
 from pollin_actors.errors import MissingExtra
 
-__all__ = ["Node", "connector", "errors", "packed", "wait"]
+__all__ = ["Loading", "Node", "connector", "errors", "packed", "wait"]
 
 # After so long in vain it is not tried again for so long: others wait meanwhile.
 _SLOW_S = 0.5
@@ -46,6 +46,10 @@ def connector(address: Address) -> Any:
         return make(**{**fixed, **other})
 
     return connect
+
+
+class Loading(Exception):
+    """A server has answered that it still reads what was stored."""
 
 
 @cache
@@ -167,13 +171,28 @@ class Node:
         self._connection.send_packed_command([b"".join(commands)])
 
     def read(self) -> Any:
-        """The next reply; an error that the server has answered is raised."""
-        return self._connection.read_response(disable_decoding=True)
+        """The next reply; an error that the server has answered is raised.
+
+        Raises:
+            Loading: the server loads its data. The client takes that for the end of the connection,
+                but it answers one command, and the next may be carried out.
+        """
+        import valkey.exceptions as client
+
+        try:
+            return self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
+        except client.ResponseError:
+            raise
+        except client.BusyLoadingError as error:
+            raise Loading(f"LOADING {error}") from None
+        except BaseException:
+            self._connection.disconnect()
+            raise
 
     def ask(self, *parts: bytes) -> Any:
         """Send one command and return its reply."""
         self.send([packed(*parts)])
-        return self.read()
+        return self._connection.read_response(disable_decoding=True)
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -91,9 +91,12 @@ def _create(exchange: Exchange, message: messages.CreateEndpoint) -> Endpoint:
     exchange.ask(listed, packed(b"ZADD", listed, number, name))
     reply = exchange.call("create", key, number, write_endpoint(endpoint), *terms(endpoint))
     if reply[0] == b"exists":
-        # As it was, unless another has come in between: whoever deletes it knows it by this.
-        exchange.ask(listed, packed(b"ZADD", listed, b"LT", reply[1], name))
+        # Whoever deletes it knows it by its number.
+        exchange.call("relist", listed, name, number, reply[1])
         raise EndpointExists(endpoint.id)
+    # Who has deleted the one before it may have taken the name out meanwhile, if somebody else had
+    # given it back the number of that one. A later one keeps its own.
+    exchange.ask(listed, packed(b"ZADD", listed, b"GT", number, name))
     return endpoint
 
 
@@ -143,7 +146,10 @@ def _update(exchange: Exchange, message: messages.UpdateEndpoint) -> Endpoint:
         return _change(exchange, endpoint.id, b"", change)
     # One that cannot be read may be replaced, so it is not looked at.
     key = endpoint_key(exchange.prefix, endpoint.id)
-    reply = exchange.call("update", key, b"", b"", write_endpoint(endpoint), *terms(endpoint))
+    values = (b"", b"", write_endpoint(endpoint), *terms(endpoint))
+    reply = exchange.call("update", key, *values)
+    while reply[0] == b"again":  # much has expired there, and it has got on with that
+        reply = exchange.call("update", key, *values)
     if reply[0] == b"no endpoint":
         raise EndpointNotFound(endpoint.id)
     return endpoint
