@@ -15,6 +15,7 @@ from pollin_actors.cli.errors import NotThere, UserError
 from pollin_actors.errors import EndpointNotFound
 from pollin_actors.resources import MAX_ENDPOINT_ID, RESERVED_IDS
 from pollin_actors.web.admin_api import (
+    actor_operations,
     callback_operations,
     claim_operations,
     endpoint_operations,
@@ -38,6 +39,7 @@ OPERATIONS: dict[str, Operation] = {
         *claim_operations.OPERATIONS,
         *past_operations.OPERATIONS,
         *handler_operations.OPERATIONS,
+        *actor_operations.OPERATIONS,
     )
 }
 """Those of the admin API that are no streams."""
@@ -80,6 +82,11 @@ class Inbox(ABC):
     @abstractmethod
     def has_handlers(self) -> bool:
         """Whether there are handlers to be looked at, those of its process."""
+
+    @property
+    def has_actors(self) -> bool:
+        """Whether its process goes on when the command ends, and so has actors worth a look."""
+        return self.remote
 
     @abstractmethod
     def close(self) -> None:

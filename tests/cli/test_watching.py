@@ -5,20 +5,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import httpx
 import pytest
 
-from pollin_actors import Application, Callback, Endpoint
+from pollin_actors import Application, Callback, Endpoint, otp
 from pollin_actors.cli import main
 from pollin_actors.web import admin
 from tests.cli.command import TIMEOUT, Running, environment
 from tests.cli.inboxes import TOKEN, Cli, push, sqlite_url
 from tests.web.served import served
+
+
+class Fragile(otp.Actor):
+    """Crashes on request."""
+
+    def on_receive(self, message: object) -> None:
+        raise RuntimeError("no stock, token=hunter2")
 
 
 class TestTail:
@@ -68,7 +77,7 @@ class TestTail:
 
 class TestTop:
     def test_it_shows_how_things_stand(self, cli: Cli) -> None:
-        """Endpoints; on a server its handlers, too."""
+        """Endpoints; on a server its handlers and actors, too."""
         push(cli.app, "a", b"x" * 2_000)
         cli.app.add_handler(lambda callback: None, "orders", phase="done", name="bill")
         (found,) = cli("top", "--once", "--json").lines
@@ -79,8 +88,41 @@ class TestTop:
         assert names == (["bill"] if cli.remote else None)
 
         shown = cli("top", "--count", "2", "--interval", "0.01").out
-        assert shown.count("orders ") == (4 if cli.remote else 2)
+        lines = shown.splitlines()
+        assert sum(line.startswith("orders ") for line in lines) == 2
+        assert sum(line.startswith("bill ") for line in lines) == (2 if cli.remote else 0)
         assert "2.03 kB" in shown
+
+    def test_it_shows_actors(self, cli: Cli) -> None:
+        """Those of a server, with what the last crash was; on a backend it says that there are
+        none, as they belong to a process."""
+        started = threading.Event()
+
+        def told(event: otp.Event) -> None:
+            if isinstance(event, otp.Started) and event.restarts:
+                started.set()
+
+        cli.app.add_event_hook(told)
+        cli.app.start_child(otp.ChildSpec("fragile", Fragile, name="fragile")).get()
+        cli.app.tell("fragile", "crash")
+        assert started.wait(TIMEOUT)
+        for number in range(12):
+            cli.app.start_child(otp.ChildSpec(f"a{number}", Fragile)).get()
+        (found,) = cli("top", "--once", "--json").lines
+        shown = cli("top", "--once").out
+        if not cli.remote:
+            assert found["actors"] is None
+            assert "no actors here: they belong to a process; --server shows" in shown
+            return
+        [actor] = [it for it in found["actors"]["actors"] if it["path"][-1] == "fragile"]
+        assert (actor["restarts"], actor["state"]) == (1, "running")
+        assert found["actors"]["total"]["actors"] == len(found["actors"]["actors"]) + 3
+        [line] = [line for line in shown.splitlines() if line.startswith("    fragile ")]
+        assert re.fullmatch(r" {4}fragile +running +1 +0 +\S.*RuntimeError.*no stock.*", line)
+        assert "  actors (and 3 more)" in shown
+        assert "actors, 1 restarts, 0 messages wait" in shown
+        assert "hunter2" not in shown
+        assert "hunter2" not in json.dumps(found)
 
     def test_changes_per_second(self, cli: Cli) -> None:
         """Between one look and the next."""

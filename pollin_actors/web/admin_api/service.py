@@ -21,6 +21,7 @@ from pollin_actors.application import Application
 from pollin_actors.errors import EndpointNotFound, InvalidValue
 from pollin_actors.resources import MAX_ENDPOINT_ID
 from pollin_actors.web.admin_api import (
+    actor_operations,
     callback_operations,
     claim_operations,
     endpoint_operations,
@@ -41,6 +42,7 @@ from pollin_actors.web.admin_api.table import (
 )
 from pollin_actors.web.admin_api.tokens import Tokens
 from pollin_actors.web.admin_api.validation import accept, from_text
+from pollin_actors.web.crashes import Crashes
 
 __all__ = ["OPERATIONS", "build"]
 
@@ -55,6 +57,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *claim_operations.OPERATIONS,
     *past_operations.OPERATIONS,
     *handler_operations.OPERATIONS,
+    *actor_operations.OPERATIONS,
     *stream_operations.OPERATIONS,
 )
 
@@ -84,6 +87,7 @@ def build(app: Application, tokens: Tokens, timeout: float) -> Starlette:
         tokens: one of them must be shown.
         timeout: seconds that the inbox has for each operation.
     """
+    app.companion(Crashes)  # it knows of those that come from now on
     resources: dict[str, _Resource] = {}
     shared = _Shared(app, timeout)
     for operation in (*OPERATIONS, _describing(OPERATIONS)):
