@@ -136,6 +136,25 @@ class Inbox(ABC):
         """Add what a dump holds; the answer counts what was added."""
 
     @abstractmethod
+    def follow(
+        self,
+        positions: Mapping[str, int],
+        *,
+        others: bool,
+        kinds: Sequence[str] | None,
+        interval: float,
+    ) -> Iterator[Json | None]:
+        """What happens after positions: records, and lines that only say how far was read; None
+        says that it is still there. It may end; then go on from where it was.
+
+        Args:
+            positions: of each endpoint.
+            others: all other endpoints, too, also those that are yet to come.
+            kinds: of records; None: all.
+            interval: seconds between two looks, where nobody tells of changes.
+        """
+
+    @abstractmethod
     def sweep(self) -> int:
         """Remove what has expired now; how many callbacks that were."""
 

@@ -387,16 +387,28 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or "not a valid name"
 
 
+class _Stop:
+    """What the server is stopped with; its live pages and streams ask it, too."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+
+    @property
+    def should_exit(self) -> bool:
+        return self._server.should_exit
+
+    def at_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._server.should_exit:
+            self._server.force_exit = True
+            signal.signal(number, signal.SIG_DFL)
+        self._server.should_exit = True
+
+
 @contextlib.contextmanager
 def _stopped_by_signals(server: _Server) -> Iterator[None]:
     """SIGINT and SIGTERM stop the server; a second one hurries it, a third one kills."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        if server.should_exit:
-            server.force_exit = True
-            signal.signal(number, signal.SIG_DFL)
-        server.should_exit = True
-
+    stop = _Stop(server).at_signal
     if threading.current_thread() is not threading.main_thread():
         yield
         return

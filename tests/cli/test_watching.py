@@ -10,16 +10,22 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from pollin_actors import Application, Callback, Endpoint, otp
+from pollin_actors import Application, Callback, Endpoint, Settings, otp
+from pollin_actors.backends.memory import MemoryBackend
 from pollin_actors.cli import main
+from pollin_actors.cli.local import Local
+from pollin_actors.cli.past import Follower
 from pollin_actors.web import admin
-from tests.cli.command import TIMEOUT, Running, environment
-from tests.cli.inboxes import TOKEN, Cli, push, sqlite_url
+from tests.cli.command import TIMEOUT, Running, Serve, environment
+from tests.cli.inboxes import TOKEN, Cli, orders, push, sqlite_url
+from tests.test_announcements import NEVER_S, Shared
 from tests.web.served import served
 
 
@@ -63,7 +69,7 @@ class TestTail:
         push(app, "a")
         api = admin(app, token=TOKEN)
         with contextlib.ExitStack() as stack:
-            with served(api, "h11") as url:
+            with served(api, "h11", grace=1) as url:
                 command = ("tail", "orders", "-f", "--interval", "0.02", "--server", url)
                 running = stack.enter_context(Running(*command, POLLIN_TOKEN=TOKEN))
                 assert "  a  " in running.line()
@@ -73,6 +79,69 @@ class TestTail:
                 assert "  b  " in running.line()
                 assert running.error_line() == "pollin: it answers again"
                 assert running.stop() == (130, "", "")
+
+    def test_a_backend_that_tells_is_not_looked_at(self) -> None:
+        """What another process pushes is shown although nobody looks before the test is over."""
+        store = MemoryBackend()
+        handles: list[Shared] = []
+        for _ in range(2):
+            Shared(store, handles)
+        settings = Settings(poll_interval=NEVER_S)
+        with (
+            Application(handles[0], endpoints=[orders()]) as other,
+            Application(handles[1], settings=settings) as app,
+        ):
+            inbox = Local(app, "here", 30.0)
+            follower = Follower(inbox, [])
+            records = filter(None, follower.follow(NEVER_S))
+            # Each is pushed while somebody waits for it, or is about to.
+            with ThreadPoolExecutor(1) as pool:
+                for id in "abc":
+                    pushed = pool.submit(push, other, id)
+                    assert next(records)["callback_id"] == id
+                    pushed.result()
+            del records
+            inbox._aside.close()
+
+    def test_a_server_is_asked_once(self, app: Application) -> None:
+        """However much happens: it tells by itself."""
+        asked: list[str] = []
+        api = admin(app, token=TOKEN)
+
+        async def counting(scope: Any, receive: Any, send: Any) -> None:
+            asked.append(scope["path"])
+            await api(scope, receive, send)
+
+        with served(counting, "h11") as url:
+            command = ("tail", "-f", "-n", "0", "--interval", "0.001", "--server", url)
+            with Running(*command, POLLIN_TOKEN=TOKEN) as running:
+                while "/follow" not in asked:
+                    pass
+                before = len(asked)
+                for number in range(20):
+                    push(app, str(number))
+                    assert f"  {number}  " in running.line()
+                assert len(asked) == before
+                assert running.stop() == (130, "", "")
+
+    def test_a_server_ends_although_it_is_followed(self, tmp_path: Path) -> None:
+        """In order: its last word is not cut off, and what is stored is all that was shown."""
+        with Serve("--admin-token", TOKEN, "--keep", endpoints=3, folder=tmp_path) as server:
+            headers = {"authorization": f"Bearer {TOKEN}"}
+            with httpx.stream(
+                "POST",
+                f"{server.url}/admin/follow",
+                json={"others": True},
+                headers=headers,
+                timeout=TIMEOUT,
+                trust_env=False,
+            ) as answer:
+                lines = answer.iter_lines()
+                assert next(lines) == ""
+                server.send_signal(signal.SIGTERM)
+                assert list(lines) == []
+            code, _, errors = server.stop()
+            assert (code, errors) == (0, "")
 
 
 class TestTop:

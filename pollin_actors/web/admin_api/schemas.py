@@ -31,6 +31,7 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 1_000
 MAX_NOTE = 2_000
 LONGEST_WAIT = 60.0
+LONGEST_FOLLOW = 60.0
 
 _NO_NUL = "^[^\\u0000]*$"
 
@@ -329,6 +330,29 @@ REPLAY = object_of(
         "dry_run": FLAG,
     }
 )
+FOLLOW = object_of(
+    {
+        "endpoints": array(
+            whole({"endpoint_id": ENDPOINT_ID, "position": TIME | {"description": "of a record"}}),
+            maxItems=100_000,
+            default=[],
+            description="each from after its position on",
+        ),
+        "others": {
+            **FLAG,
+            "description": "also all others, from their beginning, and those that are yet to come",
+        },
+        "kinds": array(KINDS, maxItems=20),
+        "seconds": _seconds(
+            LONGEST_FOLLOW, LONGEST_FOLLOW, description="after which the stream ends: come again"
+        ),
+    }
+)
+FOLLOWED: Schema = {
+    "type": "string",
+    "description": "lines, each a Record, or `endpoint_id` and `position` alone: so far was read "
+    "(0: it was deleted). Empty lines say that the server is still there.",
+}
 _REPLAYED = whole(
     {
         "name": {"type": "string"},

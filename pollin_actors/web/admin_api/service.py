@@ -25,10 +25,12 @@ from pollin_actors.web.admin_api import (
     callback_operations,
     claim_operations,
     endpoint_operations,
+    follow_operations,
     handler_operations,
     past_operations,
     stream_operations,
 )
+from pollin_actors.web.admin_api.follow_stream import FollowStream, Streams
 from pollin_actors.web.admin_api.openapi import NDJSON, PROBLEM, document
 from pollin_actors.web.admin_api.problems import Kind, Problem, malformed, problem_of
 from pollin_actors.web.admin_api.strict_json import parse, render
@@ -36,6 +38,7 @@ from pollin_actors.web.admin_api.table import (
     THREAD_FROM,
     Call,
     ClientGone,
+    Follow,
     Lines,
     Operation,
     Reply,
@@ -56,6 +59,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *callback_operations.OPERATIONS,
     *claim_operations.OPERATIONS,
     *past_operations.OPERATIONS,
+    *follow_operations.OPERATIONS,
     *handler_operations.OPERATIONS,
     *actor_operations.OPERATIONS,
     *stream_operations.OPERATIONS,
@@ -131,6 +135,7 @@ class _Shared:
     def __init__(self, app: Application, timeout: float) -> None:
         self.app = app
         self.timeout = timeout
+        self.streams = Streams()
         # What the largest callback takes as base64, and what is around it.
         self.max_body = app.settings.max_bytes * 4 // 3 + 64 * 1024
 
@@ -148,13 +153,20 @@ class _Resource:
             with contextlib.suppress(OSError, ClientDisconnect):  # the client has gone
                 await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response | None:
+    async def _answer(self, request: Request) -> ASGIApp | None:
         operation = self.operations.get(request.method)
         try:
             if operation is None:
                 raise self._wrong_method(request.method)
             call = await self._call(operation, request)
-            return await _response(operation, await operation.run(call))
+            reply = await operation.run(call)
+            if isinstance(reply, Follow):
+                self._shared.streams.check()
+                headers = {**_HEADERS, "Content-Type": NDJSON}
+                return FollowStream(
+                    reply, self._shared.streams, headers, lambda error: _log(error, operation.id)
+                )
+            return await _response(operation, reply)
         except (ClientDisconnect, ClientGone):
             return None
         except Exception as error:
