@@ -133,7 +133,11 @@ class PrometheusMetrics(Instruments):
         """
         from prometheus_client.exposition import choose_encoder
 
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except Exception:
+            # Whoever can reach the page can send anything, and gets what everybody understands.
+            encode, content_type = choose_encoder("")
         return encode(self.registry), content_type
 
     # -- what is counted ---------------------------------------------------------------------------
