@@ -149,8 +149,13 @@ class Tracing(Instruments):
         error: BaseException | None,
     ) -> None:
         span, endpoint_id, callback = token
+        key, context = (endpoint_id, callback.id), span.get_span_context()
         if result is None or result.outcome.value != "queued":
-            self._forget((endpoint_id, callback.id), span.get_span_context())
+            self._forget(key, context)
+        elif self._sent.get(key) is not context:
+            # Of an earlier callback, whose id is not known to the endpoint any more.
+            self._sent.pop(key, None)
+            self._remember(key, context)
         if span.is_recording():
             span.set_attributes(
                 {
