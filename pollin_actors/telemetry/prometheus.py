@@ -244,13 +244,14 @@ class PrometheusMetrics(Instruments):
             sums.add("pollin_queued_bytes", (label,), stats.size)
             sums.add("pollin_claimed_callbacks", (label,), stats.claimed)
             sums.add("pollin_delayed_callbacks", (label,), stats.delayed)
-            sums.add("pollin_expired_callbacks_total", (label,), stats.expired)
             phases = standing.phases if label != OTHER else {OTHER: stats.queued}
             for phase, queued in phases.items():
                 sums.add("pollin_queued_callbacks", (label, phase), queued)
             for phase, age in _ages(standing, now).items():
                 key = (label, phase if label != OTHER else OTHER)
                 sums.most("pollin_oldest_waiting_seconds", key, age)
+        for label, expired in view.expired.items():
+            sums.add("pollin_expired_callbacks_total", (label,), expired)
         return sums.families()
 
     def _now_ns(self) -> int:
