@@ -528,6 +528,8 @@ class Application(OwnActors, Handling):
         """In a forked child: none of our threads is there, nothing here can ever answer."""
         self._guard = Guard()  # a thread that held it is not here
         self.instruments._guard = Guard()
+        self._event_hooks.free()
+        self._changes.free()
         if self._runtime is None:
             return
         self._state = State.FORKED

@@ -27,6 +27,10 @@ class Changes:
         """Another one after each change of an endpoint itself. What was read of endpoints since it
         was taken is as they are, but for what other processes do."""
 
+    def free(self) -> None:
+        """After a fork: a thread that was about to watch is not here."""
+        self._guard = Guard()
+
     def watch(self, endpoint_id: str, wake: Callable[[], None]) -> Callable[[], None]:
         """Have ``wake`` called after changes, until the function that is returned is called."""
         self._guard.run(self._add, endpoint_id, wake)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import weakref
@@ -118,9 +119,10 @@ class PrometheusMetrics(Instruments):
         _all.add(self)
 
     def close(self) -> None:
-        """Count no more, and take the metrics out of the registry."""
+        """Count no more, and take the metrics out of the registry. Closing twice does nothing."""
         self._app.instruments.remove(self)
-        self.registry.unregister(self)
+        with contextlib.suppress(KeyError):
+            self.registry.unregister(self)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """All that is in the registry, as a scraper wants it.

@@ -492,7 +492,8 @@ class TestRegistering:
         app = application()
         metrics = PrometheusMetrics(app, registry=registry)
         assert b"pollin_up_and_more 7" in metrics.render()[0]
-        metrics.close()
+        for _ in range(2):
+            metrics.close()
         assert app.instruments.listeners == ()
         assert b"pollin_up 0" not in metrics.render()[0]
         assert b"pollin_up_and_more 7" in metrics.render()[0]
