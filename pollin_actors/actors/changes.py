@@ -44,7 +44,10 @@ class Changes:
     def happened(self, endpoint_id: str) -> None:
         """Say that something has changed at an endpoint."""
         for wake in self._watchers.get(endpoint_id, ()):
-            _call(wake, endpoint_id)
+            try:
+                wake()
+            except Exception:
+                log_exception("watcher.failed", endpoint_id=endpoint_id)
 
     def revised(self, endpoint_id: str) -> None:
         """Say that an endpoint itself has changed, or may have."""
@@ -71,7 +74,10 @@ class Changes:
 
     def _revised(self, endpoint_id: str) -> None:
         for wake in self._listed_by:
-            _call(wake, endpoint_id)
+            try:
+                wake()
+            except Exception:
+                log_exception("watcher.failed", endpoint_id=endpoint_id)
 
     def _add(self, endpoint_id: str, wake: Callable[[], None]) -> None:
         self._watchers[endpoint_id] = (*self._watchers.get(endpoint_id, ()), wake)
@@ -88,10 +94,3 @@ class Changes:
 
     def _remove_from_list(self, wake: Callable[[], None]) -> None:
         self._listed_by = tuple(w for w in self._listed_by if w is not wake)
-
-
-def _call(wake: Callable[[], None], endpoint_id: str) -> None:
-    try:
-        wake()
-    except Exception:
-        log_exception("watcher.failed", endpoint_id=endpoint_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from time import monotonic
@@ -31,6 +32,9 @@ noticed, and so is a server that has."""
 SEND_S = 20.0
 """Seconds that a client may take to take what it is sent. It loses nothing: it comes again, with
 the positions of what it has."""
+
+MANY = 500
+"""Watched endpoints that are let go of on the event loop; more are work for a thread."""
 
 FEW = 20
 """Records that are written on the event loop; more are work for a thread."""
@@ -90,8 +94,15 @@ class FollowStream:
                     await self._write(send)
                 group.cancel_scope.cancel()
         finally:
-            self._following.close()
+            self._let_go()
             self._streams.open -= 1
+
+    def _let_go(self) -> None:
+        if self._following.watched <= MANY:
+            self._following.close()
+        else:
+            # Nobody waits for it, and it is too much for the event loop.
+            asyncio.get_running_loop().run_in_executor(None, self._following.close)
 
     async def _write(self, send: Send) -> None:
         until = monotonic() + self._seconds

@@ -19,6 +19,9 @@ __all__ = ["Following", "Line", "Passed", "line_view"]
 PAGE = 500
 """Records that are read at once, and held."""
 
+AT_ONCE = 200
+"""Endpoints that are watched in one go: there may be a hundred thousand."""
+
 GAP_S = 0.02
 """Seconds between two looks at least: thousands of changes a second are read together."""
 
@@ -112,7 +115,8 @@ class Following:
         loop = asyncio.get_running_loop()
         until = loop.time() + wait
         if self._loop is None:
-            self._begin(loop)
+            self._loop = loop
+            await self._begin(loop)
         while True:
             self._take_changes()
             if loop.time() >= self._look_at:
@@ -136,8 +140,13 @@ class Following:
             elif loop.time() < self._look_at:
                 return []
 
+    @property
+    def watched(self) -> int:
+        """How many endpoints are watched: so much work it is to close it."""
+        return len(self._marks)
+
     def close(self) -> None:
-        """Follow no more. Closing twice is harmless."""
+        """Follow no more; on any thread, once nobody waits for more. Closing twice is harmless."""
         while self._unwatch:
             self._unwatch.pop()()
         for id in list(self._marks):
@@ -145,14 +154,19 @@ class Following:
 
     # -- inside ------------------------------------------------------------------------------------
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._others:
             self._list_due = True
             self._unwatch.append(self._app._changes.watch_list(self._list_changed))
-        for id in self._read:
-            self._watch(id)
+        await self._watch_all(list(self._read))
         self._look_later(loop.time())
+
+    async def _watch_all(self, ids: list[str]) -> None:
+        for begin in range(0, len(ids), AT_ONCE):
+            for id in ids[begin : begin + AT_ONCE]:
+                self._watch(id)
+            if begin + AT_ONCE < len(ids):
+                await asyncio.sleep(0)  # the loop's other tasks
 
     def _watch(self, id: str) -> None:
         mark = self._marks[id] = _Mark(id, self._changed, self._ring)
@@ -199,10 +213,10 @@ class Following:
         gone = [id for id in self._read if id not in there]
         for id in gone:
             self._drop(id)
-        for id in there:
-            if id not in self._read:
-                self._read[id] = self._told[id] = 0
-                self._watch(id)
+        new = [id for id in there if id not in self._read]
+        self._read.update(dict.fromkeys(new, 0))
+        self._told.update(dict.fromkeys(new, 0))
+        await self._watch_all(new)
         return [Passed(id, 0) for id in gone]
 
     async def _read_one(self) -> list[Line]:

@@ -7,6 +7,7 @@ import asyncio
 import json
 import signal
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -459,6 +460,45 @@ def test_not_too_many_at_once(app: Application, monkeypatch: pytest.MonkeyPatch)
                 await service(second.scope, second.receive, second.send)
                 assert second.sent[0]["status"] == 503
                 assert (b"retry-after", b"1") in second.sent[0]["headers"]
+
+    run(work)
+
+
+def test_many_endpoints_do_not_hold_the_event_loop(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are watched some at a time, and let go of on a thread."""
+    monkeypatch.setattr(following, "AT_ONCE", 3)
+    monkeypatch.setattr(follow_stream, "MANY", 3)
+    for number in range(9):
+        app.endpoints.create(Endpoint.new(id=f"e{number}")).get()
+    turns: list[int] = []
+    watch = Following._watch
+
+    def watching(self: Following, id: str) -> None:
+        turns.append(turn)
+        watch(self, id)
+
+    monkeypatch.setattr(Following, "_watch", watching)
+    turn = 0
+
+    async def work() -> None:
+        nonlocal turn
+        loop = asyncio.get_running_loop()
+
+        def count() -> None:
+            nonlocal turn
+            turn += 1
+            loop.call_soon(count)
+
+        loop.call_soon(count)
+        at = [{"endpoint_id": f"e{number}", "position": 0} for number in range(9)]
+        async with client_of(Api(app).service, endpoints=at) as client:
+            await asyncio.to_thread(push, app, "a", "e8")
+            await client.line()
+        await loop.shutdown_default_executor()
+        assert max(Counter(turns).values()) == 3
+        assert not app._changes._watchers
 
     run(work)
 
