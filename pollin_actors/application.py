@@ -311,9 +311,16 @@ class Application(OwnActors, Handling):
     def _hear(self) -> None:
         """Have events of supervision told to those who want to know."""
         runtime = self._runtime
-        if runtime is not None:
-            wanted = self.instruments.supervised_by or self._event_hooks
-            runtime.on_event = self._tell_event if wanted else self._given_hook
+        while runtime is not None:
+            told = self._is_heard()
+            runtime.on_event = self._tell_event if told else self._given_hook
+            # Somebody may have come or gone meanwhile, and been here before us: of several threads
+            # the last one to say it has seen all that there are.
+            if told is self._is_heard():
+                return
+
+    def _is_heard(self) -> bool:
+        return bool(self.instruments.supervised_by or self._event_hooks)
 
     def _tell_event(self, event: Event) -> None:
         self.instruments.supervised(event)
@@ -521,6 +528,8 @@ class Application(OwnActors, Handling):
         """In a forked child: none of our threads is there, nothing here can ever answer."""
         self._guard = Guard()  # a thread that held it is not here
         self.instruments._guard = Guard()
+        self._event_hooks.free()
+        self._changes.free()
         if self._runtime is None:
             return
         self._state = State.FORKED

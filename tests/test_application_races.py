@@ -108,6 +108,52 @@ def test_a_failed_application_that_is_started_again_leaves_no_threads() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_another_thread_adds_a_hook() -> None:
+    """The child adds its own: what the thread held is held by nobody there."""
+    program = """
+        import os, signal, threading, warnings
+        warnings.simplefilter("ignore")
+        from pollin_actors import Application, Endpoint
+        from pollin_actors.instruments import Instruments
+
+        app = Application(endpoints=[Endpoint.new(id="orders")])
+        held, go_on = threading.Barrier(4), threading.Event()
+
+        def hold():
+            held.wait()
+            go_on.wait(60)
+
+        guards = (app._event_hooks._guard, app._changes._guard, app.instruments._guard)
+        threads = [threading.Thread(target=guard.run, args=(hold,)) for guard in guards]
+        for thread in threads:
+            thread.start()
+        held.wait()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(50)
+            app.add_event_hook(lambda event: None)()
+            app._changes.watch("orders", lambda: None)()
+            app.instruments.add(Instruments())
+            with app:
+                good = app.endpoints.index().get()[0].id == "orders"
+            os._exit(0 if good else 1)
+        _, status = os.waitpid(pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        go_on.set()
+        for thread in threads:
+            thread.join()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_while_another_thread_starts_the_application() -> None:
     """In the child nobody holds the lock any more: stop() returns, and start() says why not."""
     program = """

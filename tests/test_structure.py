@@ -75,6 +75,7 @@ OPTIONAL = {
 # Who imports this one has what it imports.
 PLUGINS = {
     "pollin_actors.testing.plugin": {"pytest"},
+    "pollin_actors.web.admin_api.follow_stream": {"anyio", "starlette"},
     "pollin_actors.web.admin_api.service": {"anyio", "starlette"},
     "pollin_actors.web.admin_api.stream_operations": {"anyio"},
     "pollin_actors.web.dashboard.answering": {"anyio", "starlette"},

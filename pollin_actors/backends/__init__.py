@@ -7,10 +7,10 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from pollin_actors.backends.interface import Announces, Backend, BackendClass
+from pollin_actors.backends.interface import Announces, Backend, BackendClass, StoredVersion
 from pollin_actors.errors import BackendUnavailable, InvalidValue, UnknownBackend
 
-__all__ = ["Announces", "Backend", "BackendClass", "open_backend"]
+__all__ = ["Announces", "Backend", "BackendClass", "StoredVersion", "open_backend"]
 
 _GROUP = "pollin_actors.backends"
 _OURS = {

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Announces", "Backend", "BackendClass"]
+__all__ = ["Announces", "Backend", "BackendClass", "StoredVersion"]
+
+
+class StoredVersion(NamedTuple):
+    """The version of what keeps a store in order: its schema, or whatever else there is.
+
+    Numbers go up. Texts are shown as they are.
+    """
+
+    found: int | str | None
+    """What is there now; None: nothing yet."""
+    wanted: int | str
+    """What ``open`` brings it to."""
 
 
 @runtime_checkable
@@ -26,6 +38,9 @@ class Backend(Protocol):
     * Messages executed by one thread take effect in the order in which it sent them.
     * A backend may have an attribute ``durability``: a short text that says what its settings keep
       when the engine stops or crashes, ``"unknown"`` if that cannot be told. Readiness shows it.
+    * A backend may have a method ``stored_version()``, which answers a :class:`StoredVersion`, or
+      raises ``BackendUnavailable`` if it cannot be told. It changes nothing, and works whether or
+      not the backend is open. ``pollin migrate`` and ``pollin doctor`` show it.
 
     :mod:`pollin_actors.backends.conformance` checks all of it.
     """

@@ -21,7 +21,7 @@ from pollin_actors.signatures import SharedSecret
 __all__ = ["show_banner", "url_of"]
 
 BODY, FORM = b'{"hello": "world"}', b"hello=world"
-_NONE = {"admin": None, "dashboard": None}
+_NONE = {"admin": None, "dashboard": None, "metrics": None}
 
 
 def show_banner(

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pollin_actors.backends import open_backend
-from pollin_actors.backends.interface import Backend
+from pollin_actors.backends.interface import Backend, StoredVersion
 from pollin_actors.backends.sqlite import SqliteBackend
 from pollin_actors.cli.errors import CommandError, of_error
 from pollin_actors.cli.human import ago, duration, size
 from pollin_actors.cli.options import Commands, add_command, backend_url, open_inbox, output_of
-from pollin_actors.cli.prune import schema_of
+from pollin_actors.cli.prune import shown_version, version_of
 from pollin_actors.cli.urls import without_credentials
 from pollin_actors.errors import PollinError
 from pollin_actors.messages import CheckReady, IndexEndpoints
@@ -202,12 +202,21 @@ def _backend(url: str) -> Iterator[Finding]:
         yield from _file(backend.path)
         if not backend.path.exists():
             return
-    schema = schema_of(backend)
-    if schema.version is not None and schema.latest is not None and schema.version < schema.latest:
-        text = f"{shown} has schema version {schema.version}, and {schema.latest} is the latest"
+    # By opening it, it would be made, or brought up to date.
+    version = version_of(backend)
+    if version is not None and _would_change(version):
+        what = "nothing yet" if version.found is None else shown_version(version.found)
+        text = f"{shown} has {what}, and {version.wanted} is the latest"
         yield Finding("note", "schema", f"{text}: the next start brings it there, or `migrate`")
         return
     yield from _opened(backend, shown)
+
+
+def _would_change(version: StoredVersion) -> bool:
+    found, wanted = version
+    if isinstance(found, int) and isinstance(wanted, int):
+        return found < wanted  # who opens a newer one is refused, and told so
+    return found != wanted
 
 
 def _opened(backend: Backend, shown: str) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from pollin_actors.cli.errors import NotThere, UserError
 from pollin_actors.errors import EndpointNotFound
 from pollin_actors.resources import MAX_ENDPOINT_ID, RESERVED_IDS
 from pollin_actors.web.admin_api import (
+    actor_operations,
     callback_operations,
     claim_operations,
     endpoint_operations,
@@ -38,6 +39,7 @@ OPERATIONS: dict[str, Operation] = {
         *claim_operations.OPERATIONS,
         *past_operations.OPERATIONS,
         *handler_operations.OPERATIONS,
+        *actor_operations.OPERATIONS,
     )
 }
 """Those of the admin API that are no streams."""
@@ -80,6 +82,11 @@ class Inbox(ABC):
     @abstractmethod
     def has_handlers(self) -> bool:
         """Whether there are handlers to be looked at, those of its process."""
+
+    @property
+    def has_actors(self) -> bool:
+        """Whether its process goes on when the command ends, and so has actors worth a look."""
+        return self.remote
 
     @abstractmethod
     def close(self) -> None:
@@ -127,6 +134,25 @@ class Inbox(ABC):
     @abstractmethod
     def load(self, lines: Iterable[bytes]) -> Json:
         """Add what a dump holds; the answer counts what was added."""
+
+    @abstractmethod
+    def follow(
+        self,
+        positions: Mapping[str, int],
+        *,
+        others: bool,
+        kinds: Sequence[str] | None,
+        interval: float,
+    ) -> Iterator[Json | None]:
+        """What happens after positions: records, and lines that only say how far was read; None
+        says that it is still there. It may end; then go on from where it was.
+
+        Args:
+            positions: of each endpoint.
+            others: all other endpoints, too, also those that are yet to come.
+            kinds: of records; None: all.
+            interval: seconds between two looks, where nobody tells of changes.
+        """
 
     @abstractmethod
     def sweep(self) -> int:

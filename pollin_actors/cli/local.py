@@ -7,13 +7,13 @@ import contextlib
 import itertools
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pollin_actors import transfer
 from pollin_actors.application import Application
 from pollin_actors.backends import open_backend
-from pollin_actors.backends.interface import Backend
+from pollin_actors.backends.interface import Announces, Backend
 from pollin_actors.backends.sqlite import SqliteBackend
 from pollin_actors.cli.aside import Aside
 from pollin_actors.cli.errors import Unavailable, UserError, of_error, of_problem
@@ -22,18 +22,21 @@ from pollin_actors.cli.urls import without_credentials
 from pollin_actors.errors import EndpointNotFound, PollinError
 from pollin_actors.messages import Sweep
 from pollin_actors.otp import OtpError, ReplyFuture
-from pollin_actors.records import Claim
+from pollin_actors.records import Claim, Kind
 from pollin_actors.resources import Request, Secret
 from pollin_actors.settings import Settings
 from pollin_actors.signatures import Scheme
+from pollin_actors.web.admin_api.following import Following, line_view
 from pollin_actors.web.admin_api.problems import problem_of
 from pollin_actors.web.admin_api.strict_json import render
-from pollin_actors.web.admin_api.table import Call, Lines, Operation, Reply
+from pollin_actors.web.admin_api.table import Call, Operation, Reply
 from pollin_actors.web.admin_api.validation import accept
 
 __all__ = ["Local", "durable_backend", "open_local"]
 
 SWEPT_AT_ONCE = 1_000
+FOLLOW_S = 60.0
+"""Seconds to wait for something to happen; then it is waited for again."""
 LINES = 500
 """Lines of a dump that are read at once."""
 
@@ -145,7 +148,7 @@ class Local(Inbox):
             gone=nothing,
         )
         reply = await operation.run(call)
-        assert not isinstance(reply, Lines)
+        assert isinstance(reply, Reply | dict)
         return reply
 
     @contextlib.contextmanager
@@ -195,6 +198,35 @@ class Local(Inbox):
                 lines, lambda taken: transfer.load(self.app, taken, timeout=self._timeout)
             )
         return loaded._asdict()
+
+    def follow(
+        self,
+        positions: Mapping[str, int],
+        *,
+        others: bool,
+        kinds: Sequence[str] | None,
+        interval: float,
+    ) -> Iterator[Json | None]:
+        # A backend that tells what others do is looked at as seldom as the application does it.
+        told = isinstance(self.app.backend, Announces)
+        following = Following(
+            self.app,
+            positions,
+            others=others,
+            kinds=None if kinds is None else frozenset(map(Kind, kinds)),
+            timeout=self._timeout,
+            every=None if told else interval,
+        )
+        try:
+            with self._refusals():
+                self._aside.await_(following.check)
+            while True:
+                yield None
+                with self._refusals():
+                    lines = self._aside.await_(lambda: following.next(FOLLOW_S))
+                yield from [json.loads(render(line_view(line))) for line in lines]
+        finally:
+            following.close()
 
     def sweep(self) -> int:
         swept, found = 0, SWEPT_AT_ONCE

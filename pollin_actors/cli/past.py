@@ -54,7 +54,8 @@ def add_parsers(commands: Commands) -> None:
         type=seconds,
         metavar="SECONDS",
         default=0.5,
-        help="between two looks (default: 0.5)",
+        help="with -f: between two looks where the backend does not tell what others do, and "
+        "between two tries while a server is away (default: 0.5)",
     )
 
 
@@ -102,18 +103,19 @@ def follow(follower: Follower, interval: float, show: Callable[[Json], None]) ->
     """Show what happens. While a server is away it is waited for."""
     stop = threading.Event()  # nobody sets it: an interrupt ends the wait
     away = False
-    while not stop.wait(interval):
+    while True:
         try:
-            for record in follower.new():
-                show(record)
+            for record in follower.follow(interval):
+                if away:
+                    note("pollin: it answers again")
+                    away = False
+                if record is not None:
+                    show(record)
         except Unavailable as error:
             if not away:
                 note(f"pollin: {error}; trying again")
             away = True
-        else:
-            if away:
-                note("pollin: it answers again")
-            away = False
+        stop.wait(interval)
 
 
 class Follower:
@@ -147,14 +149,17 @@ class Follower:
         found.sort(key=lambda record: (record["at"], record["position"]))
         return found[-number:] if number else []
 
-    def new(self) -> Iterator[Json]:
-        """What has happened since the last look."""
-        if self._all:
-            for endpoint in self._inbox.endpoints():
-                self._positions.setdefault(endpoint["id"], 0)
-        for endpoint_id in list(self._positions):
-            with self._deleted(endpoint_id):
-                yield from self._read_on(endpoint_id)
+    def follow(self, interval: float) -> Iterator[Json | None]:
+        """What happens from now on; None where nothing has. It may end, and can go on."""
+        lines = self._inbox.follow(
+            self._positions, others=self._all, kinds=self._kinds, interval=interval
+        )
+        for line in lines:
+            if line is None or "kind" in line:
+                yield line
+            # As it was given: what was shown is not shown again, whatever comes then.
+            if line is not None:
+                self._positions[line["endpoint_id"]] = line["position"]
 
     @contextlib.contextmanager
     def _deleted(self, endpoint_id: str) -> Iterator[None]:
@@ -165,17 +170,6 @@ class Follower:
             if not self._all:
                 raise
             self._positions.pop(endpoint_id, None)
-
-    def _read_on(self, endpoint_id: str) -> Iterator[Json]:
-        while True:
-            page = self._inbox.records(endpoint_id, self._positions[endpoint_id], self._kinds)
-            for record in page["records"]:
-                # As it is given: what was shown is not shown again, whatever comes then.
-                yield record
-                self._positions[endpoint_id] = record["position"]
-            self._positions[endpoint_id] = page["position"]
-            if page["end"]:
-                return
 
 
 def end_of(inbox: Inbox, endpoint_id: str) -> int:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import sqlite3
 import time
-from typing import NamedTuple
 
-from pollin_actors.backends.interface import Backend
-from pollin_actors.backends.sqlite import SqliteBackend
-from pollin_actors.backends.sqlite.migrations import MIGRATIONS
+from pollin_actors.backends.interface import Backend, StoredVersion
 from pollin_actors.cli.errors import NotThere, UserError, of_error
 from pollin_actors.cli.human import ago, now_ns, read_duration, size
 from pollin_actors.cli.inbox import Inbox, Json
@@ -22,7 +17,7 @@ from pollin_actors.errors import PollinError
 from pollin_actors.messages import CheckReady
 from pollin_actors.otp import OtpError, ReplyFuture
 
-__all__ = ["Schema", "add_parsers", "schema_of"]
+__all__ = ["add_parsers", "shown_version", "version_of"]
 
 
 def add_parsers(commands: Commands) -> None:
@@ -114,22 +109,12 @@ def _remove(
 # -- migrating -------------------------------------------------------------------------------------
 
 
-class Schema(NamedTuple):
-    """The version of a backend's schema."""
-
-    version: int | None
-    """None: nothing is there, or it has none that can be told."""
-    latest: int | None
-    """The one that this version of the package wants."""
-    exists: bool
-
-
 def migrate(arguments: argparse.Namespace) -> int:
     """Bring a schema up to date."""
     output = output_of(arguments)
     url = backend_url(arguments)
     backend = durable_backend(url, create=True)
-    before = schema_of(backend)
+    before = version_of(backend)
     try:
         backend.open(time.time_ns)
         try:
@@ -140,40 +125,38 @@ def migrate(arguments: argparse.Namespace) -> int:
             backend.close()
     except (PollinError, OtpError) as error:
         raise of_error(error) from None
-    after = schema_of(backend)
+    after = version_of(backend)
     shown = without_credentials(url)
+    # None where it cannot be told: the backend does not say.
+    was, is_now = (None if it is None else it.found for it in (before, after))
+    created = before is not None and was is None
     if output.as_json:
-        output.document(
-            {
-                "backend": shown,
-                "created": not before.exists,
-                "before": before.version,
-                "after": after.version,
-            }
-        )
+        document = {"backend": shown, "created": created, "before": was, "after": is_now}
+        output.document(document)
         return 0
-    if not before.exists:
-        done = "made" if after.version is None else f"made, schema version {after.version}"
-    elif before.version == after.version:
-        known = "" if after.version is None else f", schema version {after.version}"
+    known = "" if is_now is None else f", {shown_version(is_now)}"
+    if created:
+        done = f"made{known}"
+    elif was is None or was == is_now:
         done = f"up to date{known}"
     else:
-        done = f"brought from schema version {before.version} to {after.version}"
+        done = f"brought from {shown_version(was)} to {is_now}"
     output.line(f"{shown}  {done}")
     return 0
 
 
-def schema_of(backend: Backend) -> Schema:
-    """The version of a backend's schema as far as it can be told from outside."""
-    if not isinstance(backend, SqliteBackend):
-        return Schema(None, None, True)
-    path = backend.path
-    if not path.exists():
-        return Schema(None, len(MIGRATIONS), False)
-    # Nothing is written by looking, and what cannot be looked at says so when it is opened.
-    with contextlib.suppress(sqlite3.Error, OSError):
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            return Schema(int(version), len(MIGRATIONS), True)
-    return Schema(None, len(MIGRATIONS), True)
+def version_of(backend: Backend) -> StoredVersion | None:
+    """The version of what a backend stores; None if it does not say."""
+    look = getattr(backend, "stored_version", None)
+    if look is None:
+        return None
+    try:
+        found = look()
+    except (PollinError, OtpError):
+        return None  # what is wrong is said when it is opened
+    return found if isinstance(found, StoredVersion) else None
+
+
+def shown_version(version: int | str) -> str:
+    """A version in words."""
+    return f"schema version {version}" if isinstance(version, int) else version

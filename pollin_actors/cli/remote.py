@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +24,8 @@ __all__ = ["Remote", "http_client", "reason_of"]
 _NDJSON = "application/x-ndjson"
 # A replay takes as long as it takes.
 _UNBOUNDED = {"replay"}
+SILENCE_S = 30.0
+"""Seconds without a line after which who follows takes a server for gone."""
 _LOOPBACK = ("localhost", "127.", "[::1]", "::1")
 
 
@@ -165,6 +167,43 @@ class Remote(Inbox):
                 if rest:
                     yield rest
         except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+
+    def follow(
+        self,
+        positions: Mapping[str, int],
+        *,
+        others: bool,
+        kinds: Sequence[str] | None,
+        interval: float,
+    ) -> Iterator[Json | None]:
+        import httpx
+
+        endpoints = [{"endpoint_id": id, "position": at} for id, at in positions.items()]
+        body: Json = {"endpoints": endpoints, "others": others}
+        if kinds is not None:
+            body["kinds"] = list(kinds)
+        # Every few seconds there is a line, if only an empty one.
+        timeout = httpx.Timeout(self._timeout, read=max(self._timeout, SILENCE_S))
+        try:
+            with self._client.stream(
+                "POST", f"{self._base}/follow", json=body, timeout=timeout
+            ) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise self._refused(answer)
+                if answer.headers.get("content-type") != _NDJSON:
+                    raise self._no_api()
+                rest = b""
+                for chunk in answer.iter_bytes():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    for line in whole:
+                        yield json.loads(line) if line else None
+        except httpx.ReadTimeout as error:
+            raise Unavailable(
+                f"{self.where} has said nothing for {timeout.read:g} s: check that it runs"
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
 
     def load(self, lines: Iterable[bytes]) -> Json:

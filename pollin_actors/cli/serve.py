@@ -28,7 +28,7 @@ from pollin_actors.cli.screen import Screen
 from pollin_actors.errors import InvalidValue, MissingExtra, PollinError
 from pollin_actors.otp import ChildSpec, OtpError
 from pollin_actors.resources import Endpoint, Intake, PushResult
-from pollin_actors.web import admin, asgi, dashboard
+from pollin_actors.web import admin, asgi, dashboard, metrics
 from pollin_actors.web.answers import UNAVAILABLE
 
 __all__ = ["add_parser"]
@@ -36,6 +36,7 @@ __all__ = ["add_parser"]
 PRINTER = "pollin.printer"
 ADMIN = "/admin"
 DASHBOARD = "/dashboard"
+METRICS = "/metrics"
 GRACE_S = 5
 FLUSH_S = 2.0
 
@@ -135,6 +136,13 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         default=argparse.SUPPRESS,
     )
     parser.add_argument(
+        "--metrics",
+        action="store_true",
+        help=f"have metrics for Prometheus (extra prometheus) at GET {METRICS}, for whoever can "
+        "reach it: they tell which endpoints there are",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
         "--keep", action="store_true", help="leave callbacks in the queue instead of popping them"
     )
     parser.add_argument("--json", action="store_true", help="show it as lines of JSON")
@@ -166,8 +174,10 @@ def run(arguments: argparse.Namespace) -> int:
             if any(endpoint.id == path[1:] for endpoint in endpoints):
                 where = f"--endpoint: {path[1:]!r} is where the {what} is"
                 raise UserError(f"{where}: choose another id")
-        receiver = asgi(app, on_received=_announce(app))
-        server = _server(_answering(with_admin(receiver, app, token) if token else receiver))
+        application = asgi(app, on_received=_announce(app))
+        if hasattr(arguments, "metrics"):
+            application = with_metrics(application, app)
+        server = _server(_answering(with_admin(application, app, token) if token else application))
         with _listen(arguments.host, arguments.port) as sock, _stopped_by_signals(server):
             _configure_log()
             try:
@@ -175,6 +185,8 @@ def run(arguments: argparse.Namespace) -> int:
                 signed = hasattr(arguments, "intake")
                 endpoints = [_ensure(app, endpoint, secret, signed) for endpoint in endpoints]
                 paths = {"admin": ADMIN, "dashboard": DASHBOARD} if token else {}
+                if hasattr(arguments, "metrics"):
+                    paths["metrics"] = METRICS
                 show_banner(screen, sock, arguments, url, endpoints, paths)
                 for endpoint in endpoints:
                     app.tell(PRINTER, Drain(endpoint.id, time.time_ns()))
@@ -273,6 +285,24 @@ def with_admin(receiver: Any, app: Application, token: str) -> Any:
     return application
 
 
+def with_metrics(receiver: Any, app: Application) -> Any:
+    """The receiver, and a page to be scraped in front of it.
+
+    Scrapers GET and senders POST: so an endpoint may have the page's name, and neither is in the
+    other's way.
+
+    Raises:
+        MissingExtra: ``prometheus_client`` is not installed.
+    """
+    page = metrics(app)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        scraped = scope.get("path") == METRICS and scope.get("method") in ("GET", "HEAD")
+        await (page if scraped else receiver)(scope, receive, send)
+
+    return application
+
+
 def _answering(receiver: Any) -> Any:
     """The receiver; who is cut off because the command stops is told to come again."""
 
@@ -357,16 +387,28 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or "not a valid name"
 
 
+class _Stop:
+    """What the server is stopped with; its live pages and streams ask it, too."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+
+    @property
+    def should_exit(self) -> bool:
+        return self._server.should_exit
+
+    def at_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._server.should_exit:
+            self._server.force_exit = True
+            signal.signal(number, signal.SIG_DFL)
+        self._server.should_exit = True
+
+
 @contextlib.contextmanager
 def _stopped_by_signals(server: _Server) -> Iterator[None]:
     """SIGINT and SIGTERM stop the server; a second one hurries it, a third one kills."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        if server.should_exit:
-            server.force_exit = True
-            signal.signal(number, signal.SIG_DFL)
-        server.should_exit = True
-
+    stop = _Stop(server).at_signal
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""``pollin top``: endpoints and handlers, again and again."""
+"""``pollin top``: endpoints, handlers and actors, again and again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pollin_actors.cli.errors import NotThere, Unavailable
-from pollin_actors.cli.human import moment, now_ns, size
-from pollin_actors.cli.inbox import Inbox, Json
+from pollin_actors.cli.human import ago, moment, now_ns, size
+from pollin_actors.cli.inbox import PAGE, Inbox, Json
 from pollin_actors.cli.options import (
     Commands,
     add_command,
@@ -34,9 +34,11 @@ def add_parser(commands: Commands) -> None:
         commands,
         "top",
         top,
-        "show how the endpoints stand, and on a server its handlers, live",
-        "Show how the endpoints stand, and on a server its handlers, again and again until Ctrl-C. "
-        "On a terminal, with rich (extra cli), in place. In JSON: one document a line.",
+        "show how the endpoints stand, and on a server its handlers and actors, live",
+        "Show how the endpoints stand, and on a server its handlers and actors, again and again "
+        "until Ctrl-C. Of each supervisor's actors 10 at most are shown, those first that do not "
+        "run or have crashed. On a terminal, with rich (extra cli), in place. In JSON: one "
+        "document a line.",
     )
     parser.add_argument(
         "--interval",
@@ -54,6 +56,14 @@ class Table(NamedTuple):
 
     header: tuple[str, ...]
     rows: list[tuple[object, ...]]
+    below: str = ""
+    """A line that belongs to it."""
+
+
+CHILDREN = 10
+"""Of one supervisor that are shown."""
+
+NO_ACTORS = "no actors here: they belong to a process; --server shows those of a running server"
 
 
 def top(arguments: argparse.Namespace) -> int:
@@ -115,11 +125,15 @@ def look(inbox: Inbox) -> Json:
         endpoints.append({"id": id, **stats, "phases": phases})
     # Those of other processes on a backend are not this one's to know.
     handlers = inbox.ask("list_handlers")["handlers"] if inbox.has_handlers else None
-    return {"at": now_ns(), "endpoints": endpoints, "handlers": handlers}
+    actors = None
+    if inbox.has_actors:
+        page = inbox.ask("list_actors", query={"children": CHILDREN, "limit": PAGE})
+        actors = {name: page[name] for name in ("total", "actors")}
+    return {"at": now_ns(), "endpoints": endpoints, "handlers": handlers, "actors": actors}
 
 
 def tables(now: Json, before: Json | None) -> list[Table]:
-    """A look as tables: endpoints with what has changed since the look before, handlers."""
+    """A look as tables: endpoints with what has changed since the look before, handlers, actors."""
     earlier = {it["id"]: it["queued"] for it in before["endpoints"]} if before else {}
     passed = (now["at"] - before["at"]) / 1e9 if before else 0.0
     rows: list[tuple[object, ...]] = []
@@ -136,7 +150,25 @@ def tables(now: Json, before: Json | None) -> list[Table]:
             for it in now["handlers"]
         ]
         found.append(Table(("HANDLER", "ENDPOINT", "PHASE", "STATE", "HELD"), held))
+    if now["actors"] is not None:
+        found.append(_actors(now["actors"], now["at"]))
+    elif now["handlers"] is None:
+        found[-1] = found[-1]._replace(below=NO_ACTORS)
     return found
+
+
+def _actors(tree: Json, at: int) -> Table:
+    rows: list[tuple[object, ...]] = []
+    for it in tree["actors"]:
+        crash = it["last_crash"]
+        said = f"{ago(crash['at'], at)}  {crash['error']}" if crash else ""
+        left = f" (and {it['left']} more)" if it["left"] else ""
+        # What stands below another is moved in: a path would be too long.
+        id = "  " * (len(it["path"]) - 1) + it["path"][-1] + left
+        rows.append((id, it["state"], it["restarts"], it["mailbox"], said))
+    total = tree["total"]
+    below = f"{total['actors']} actors, {total['restarts']} restarts, {total['mailbox']} messages"
+    return Table(("ACTOR", "STATE", "RESTARTS", "MAILBOX", "LAST CRASH"), rows, f"{below} wait")
 
 
 def _plain(output: Output, now: Json, before: Json | None) -> None:
@@ -147,6 +179,8 @@ def _plain(output: Output, now: Json, before: Json | None) -> None:
         if number:
             output.line()
         output.table(table.header, table.rows)
+        if table.below:
+            output.line(table.below)
     output.line(moment(now["at"]))
 
 
@@ -161,10 +195,12 @@ def rendered(at: int, found: Sequence[Table]) -> RenderableType:
     for table in found:
         grid = Grid(box=SIMPLE_HEAD)
         for name in table.header:
-            grid.add_column(Text(name), no_wrap=name != "PHASES")
+            grid.add_column(Text(name), no_wrap=name not in ("PHASES", "LAST CRASH"))
         for row in table.rows:
             grid.add_row(*[Text(one_line(str(cell))) for cell in row])
         grids.append(grid)
+        if table.below:
+            grids.append(Text(f" {table.below}", style="dim"))
     return Group(*grids, Text(f" {moment(at)}", style="dim"))
 
 

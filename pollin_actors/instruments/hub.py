@@ -13,7 +13,7 @@ import structlog
 
 from pollin_actors.errors import InvalidValue
 from pollin_actors.instruments.interface import Call, Instruments
-from pollin_actors.otp.futures import ReplyFuture
+from pollin_actors.otp.futures import ReplyFuture, error_of
 from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.last_words import OWN
 from pollin_actors.otp.later import Later
@@ -88,7 +88,8 @@ class Instrumentation:
         self._guard.run(self._remove, instruments)
 
     def _add(self, instruments: Instruments) -> None:
-        if instruments not in self.listeners:
+        # Whether they are the same, and not whether they say that they are equal.
+        if not any(each is instruments for each in self.listeners):
             self._replace((*self.listeners, instruments))
 
     def _remove(self, instruments: Instruments) -> None:
@@ -257,10 +258,11 @@ class Instrumentation:
 
 
 def _outcome_of(reply: ReplyFuture[Any]) -> tuple[Any, BaseException | None]:
-    try:
-        return reply.get(timeout=0), None
-    except BaseException as error:
-        return None, error
+    """What a reply was settled with. Nothing is caught for it: that could be an interrupt."""
+    outcome = reply._outcome
+    assert outcome is not None
+    value, failure = outcome
+    return value, None if failure is None else error_of(failure)
 
 
 NOBODY = Instrumentation()

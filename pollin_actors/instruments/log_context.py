@@ -6,22 +6,19 @@ It is bound as ``structlog.contextvars`` does, so that hosts see it who have put
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextvars import Context, ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
+from pollin_actors.instruments.trace_headers import PARENT, read_parent
 from pollin_actors.request import Request
 
 if TYPE_CHECKING:
     from pollin_actors.records import Claim
 
 __all__ = ["bind_call", "trace_id_of", "within_request"]
-
-# Of the version that everybody sends; a later one begins in the same way.
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-")
 
 
 def _variables() -> dict[str, ContextVar[Any]]:
@@ -37,12 +34,14 @@ def trace_id_of(request: Any) -> str | None:
     """The id of the trace that a request belongs to, as its ``traceparent`` says, if it has one."""
     if request.__class__ is not Request:
         return None
+    parent = None
     for name, value in request.headers:
         # Its length first: most headers are passed over without making anything.
-        if len(name) == 11 and name.lower() == "traceparent":
-            found = _TRACEPARENT.match(value)
-            return found[1] if found else None
-    return None
+        if len(name) == 11 and name.lower() == PARENT:
+            if parent is not None:
+                return None  # which of them it was sent with, nobody knows
+            parent = value
+    return None if parent is None else read_parent(parent)
 
 
 def bind_call(handler: str, claims: Sequence[Claim]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from pollin_actors.otp.events import Event, EventHook
+from pollin_actors.otp.guard import Guard
 from pollin_actors.otp.last_words import OWN, log_exception
 
 __all__ = ["EventHooks"]
@@ -21,7 +21,7 @@ class EventHooks:
     def __init__(self, first: EventHook | None = None) -> None:
         # Replaced and never changed: who calls needs no lock.
         self._hooks: tuple[EventHook, ...] = () if first is None else (first,)
-        self._guard = threading.Lock()
+        self._guard = Guard()
 
     def __repr__(self) -> str:
         return f"<{len(self._hooks)} hooks>"
@@ -38,13 +38,18 @@ class EventHooks:
 
     def add(self, hook: EventHook) -> Callable[[], None]:
         """One more, the last; until what is returned is called."""
-        with self._guard:
-            self._hooks = (*self._hooks, hook)
-        return lambda: self._remove(hook)
+        self._guard.run(self._add, hook)
+        return lambda: self._guard.run(self._remove, hook)
+
+    def free(self) -> None:
+        """After a fork: a thread that was about to add one is not here."""
+        self._guard = Guard()
+
+    def _add(self, hook: EventHook) -> None:
+        self._hooks = (*self._hooks, hook)
 
     def _remove(self, hook: EventHook) -> None:
-        with self._guard:
-            left = list(self._hooks)
-            if hook in left:
-                left.remove(hook)
-            self._hooks = tuple(left)
+        left = list(self._hooks)
+        if hook in left:
+            left.remove(hook)
+        self._hooks = tuple(left)

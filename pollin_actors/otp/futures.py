@@ -157,7 +157,7 @@ class ReplyFuture(pykka.Future[T]):
         value, failure = outcome
         if failure is None:
             return cast("T", value)
-        raise _error_of(failure)
+        raise error_of(failure)
 
     def _await_outcome(self, timeout: float | None) -> Outcome:
         if self._get_hook is not None:
@@ -392,7 +392,8 @@ class DerivedFuture(ReplyFuture[T]):
             self._fire()
 
 
-def _error_of(failure: ExcInfo) -> BaseException:
+def error_of(failure: ExcInfo) -> BaseException:
+    """The exception that a future was settled with."""
     kind, error, traceback = failure
     if error is None:
         assert kind is not None

@@ -58,7 +58,7 @@ METRICS: dict[str, Metric] = {
             "pollin_expired_callbacks_total",
             "counter",
             ("endpoint",),
-            "Callbacks that have expired since the endpoint was created or reset",
+            "Callbacks that have expired; where an endpoint is reset it goes on from where it was",
         ),
         Metric(
             "pollin_pushes_total",

@@ -62,9 +62,11 @@ class View(NamedTuple):
     complete: bool
     gone: set[str]
     """Names that endpoints had which were deleted."""
+    expired: dict[str, int]
+    """How many callbacks have expired, by what endpoints are called. It never goes back."""
 
 
-NOTHING = View(None, {}, [], 0, False, set())
+NOTHING = View(None, {}, [], 0, False, set(), {})
 
 
 class Looks:
@@ -90,6 +92,11 @@ class Looks:
         self._guard = Guard()
         self._runtime: Runtime | None = None
         self._view = NOTHING
+        # By what endpoints are called, also of those that were deleted or reset since: a number
+        # that fell would look as if it had begun anew, and all that is left of it were new.
+        self._expired: dict[str, int] = {}
+        # How many an endpoint had, as what it was called then, when it was last asked about.
+        self._expired_at: dict[tuple[str, str], int] = {}
         self._forget()
 
     def _forget(self) -> None:
@@ -135,7 +142,7 @@ class Looks:
         waits = timeout > 0
         fresh = self._read_index(clock, until, waits, gone)
         if self._endpoints is None:
-            return View(None, {}, [], 0, False, gone)
+            return View(None, {}, [], 0, False, gone, {})
         named = [id for id in self._endpoints if self._names.has(id)]
         others = self._others(max(self._names.most, 1))
         wanted = [id for id in (*named, *others) if self._rest.get(id, now) <= now]
@@ -157,6 +164,7 @@ class Looks:
             unanswered,
             fresh and not unanswered,
             gone,
+            self._expired.copy(),
         )
 
     # -- the list of endpoints ---------------------------------------------------------------------
@@ -195,7 +203,13 @@ class Looks:
         for kept in (self._known, self._asked, self._rest):
             for endpoint_id in [id for id in kept if id not in self._endpoints]:
                 del kept[endpoint_id]
-        gone |= self._names.exist(list(self._endpoints))
+        free = self._names.exist(list(self._endpoints))
+        for name in free:
+            self._expired.pop(name, None)
+        for label, endpoint_id in list(self._expired_at):
+            if endpoint_id not in self._endpoints:
+                del self._expired_at[label, endpoint_id]
+        gone |= free
         return True
 
     def _others(self, most: int) -> list[str]:
@@ -251,10 +265,19 @@ class Looks:
             return isinstance(answer, PollinError) and not isinstance(answer, BackendUnavailable)
         assert asked.about is not None
         standing = self._known[endpoint_id] = _standing(*asked.about, answer)
+        self._count_expired(endpoint_id, standing.stats.expired)
         counted = standing.stats.claimed + standing.stats.delayed
         if counted > FEW:
             self._rest[endpoint_id] = clock() + counted * REST_S
         return True
+
+    def _count_expired(self, endpoint_id: str, expired: int) -> None:
+        label = endpoint_id if self._names.has(endpoint_id) else OTHER
+        before = self._expired_at.get((label, endpoint_id), 0)
+        self._expired_at[label, endpoint_id] = expired
+        # Less than before: it was reset, or made anew.
+        more = expired - before if expired >= before else expired
+        self._expired[label] = self._expired.get(label, 0) + more
 
 
 class _Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import weakref
@@ -118,9 +119,10 @@ class PrometheusMetrics(Instruments):
         _all.add(self)
 
     def close(self) -> None:
-        """Count no more, and take the metrics out of the registry."""
+        """Count no more, and take the metrics out of the registry. Closing twice does nothing."""
         self._app.instruments.remove(self)
-        self.registry.unregister(self)
+        with contextlib.suppress(KeyError):
+            self.registry.unregister(self)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """All that is in the registry, as a scraper wants it.
@@ -133,7 +135,11 @@ class PrometheusMetrics(Instruments):
         """
         from prometheus_client.exposition import choose_encoder
 
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except Exception:
+            # Whoever can reach the page can send anything, and gets what everybody understands.
+            encode, content_type = choose_encoder("")
         return encode(self.registry), content_type
 
     # -- what is counted ---------------------------------------------------------------------------
@@ -240,13 +246,14 @@ class PrometheusMetrics(Instruments):
             sums.add("pollin_queued_bytes", (label,), stats.size)
             sums.add("pollin_claimed_callbacks", (label,), stats.claimed)
             sums.add("pollin_delayed_callbacks", (label,), stats.delayed)
-            sums.add("pollin_expired_callbacks_total", (label,), stats.expired)
             phases = standing.phases if label != OTHER else {OTHER: stats.queued}
             for phase, queued in phases.items():
                 sums.add("pollin_queued_callbacks", (label, phase), queued)
             for phase, age in _ages(standing, now).items():
                 key = (label, phase if label != OTHER else OTHER)
                 sums.most("pollin_oldest_waiting_seconds", key, age)
+        for label, expired in view.expired.items():
+            sums.add("pollin_expired_callbacks_total", (label,), expired)
         return sums.families()
 
     def _now_ns(self) -> int:

@@ -14,6 +14,7 @@ from pollin_actors.application import Application
 from pollin_actors.errors import MissingExtra
 from pollin_actors.handlers import Reject, Retry
 from pollin_actors.instruments import Call, Instruments
+from pollin_actors.instruments.trace_headers import PARENT, STATE, read_trace
 from pollin_actors.records import Claim
 from pollin_actors.request import Request
 from pollin_actors.resources import Callback, PushResult
@@ -29,7 +30,7 @@ SYSTEM = "pollin"
 MOST_SENT = 10_000
 """Pushes whose spans are remembered until their callbacks are handled."""
 
-FIELDS = ("traceparent", "tracestate")
+FIELDS = (PARENT, STATE)
 """The headers in which a trace is carried."""
 
 
@@ -148,8 +149,13 @@ class Tracing(Instruments):
         error: BaseException | None,
     ) -> None:
         span, endpoint_id, callback = token
+        key, context = (endpoint_id, callback.id), span.get_span_context()
         if result is None or result.outcome.value != "queued":
-            self._forget((endpoint_id, callback.id), span.get_span_context())
+            self._forget(key, context)
+        elif self._sent.get(key) is not context:
+            # Of an earlier callback, whose id is not known to the endpoint any more.
+            self._sent.pop(key, None)
+            self._remember(key, context)
         if span.is_recording():
             span.set_attributes(
                 {
@@ -229,8 +235,8 @@ class Tracing(Instruments):
         """The span in whose trace a callback came, as its headers say; an invalid one if none."""
         request = claim.callback.request
         headers = request.headers if isinstance(request, Request) else ()
-        carrier = {name.lower(): value for name, value in headers if name.lower() in FIELDS}
-        found: SpanContext = self._trace.get_current_span(self._extract(carrier)).get_span_context()
+        context = self._extract(read_trace(headers))
+        found: SpanContext = self._trace.get_current_span(context).get_span_context()
         return found
 
     def _links(self, claims: Sequence[Claim], senders: Sequence[SpanContext]) -> list[Link]:
@@ -278,13 +284,13 @@ def carry(request: Request) -> Request:
 
 def _carrier(headers: Any) -> dict[str, str]:
     """What headers say of a trace, whatever else they are: nobody has looked at them yet."""
-    carrier = {}
+    pairs = []
     for pair in headers if isinstance(headers, list) else ():
         if isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], bytes):
             name, value = pair
             if len(name) in (10, 11) and isinstance(value, bytes):
-                carrier[name.lower().decode("latin-1")] = value.decode("latin-1")
-    return carrier
+                pairs.append((name.decode("latin-1"), value.decode("latin-1")))
+    return read_trace(pairs)
 
 
 def _about(endpoint_id: str, operation: str) -> dict[str, str]:

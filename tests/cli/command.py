@@ -163,6 +163,10 @@ class Serve:
         assert self._process.stderr is not None
         return self._process.stderr.readline()
 
+    def send_signal(self, number: int) -> None:
+        """Send a signal, and do not wait."""
+        self._process.send_signal(number)
+
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, list[str], str]:
         """Send a signal and wait: the exit code, the lines not read yet, and stderr."""
         self._process.send_signal(number)

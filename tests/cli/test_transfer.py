@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -12,12 +13,19 @@ from typing import Any
 import pytest
 
 from pollin_actors import Application, Callback, Kind
+from pollin_actors.backends import StoredVersion
+from pollin_actors.backends.postgres.schema import VERSION
+from pollin_actors.backends.sqlite import SqliteBackend
 from pollin_actors.backends.sqlite.migrations import MIGRATIONS
-from pollin_actors.cli import main
+from pollin_actors.backends.valkey.library import library
+from pollin_actors.cli import main, prune
 from pollin_actors.cli.transfer import progress
+from pollin_actors.cli.urls import without_credentials
+from pollin_actors.errors import BackendUnavailable
 from pollin_actors.web import admin
 from tests.cli.command import Running
 from tests.cli.inboxes import TOKEN, Cli, kill, push
+from tests.servers import postgres, valkey
 from tests.web.served import served
 
 
@@ -209,6 +217,61 @@ class TestMigrate:
             "before": 1,
             "after": len(MIGRATIONS),
         }
+
+    @pytest.mark.parametrize("kind", ["postgres", "valkey"])
+    def test_a_server_is_looked_at(self, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+        """The doctor makes nothing; then it is made, and found up to date."""
+        with contextlib.ExitStack() as stack:
+            if kind == "postgres":
+                url, latest = postgres.new_schema(), f"schema version {VERSION}"
+                version: int | str = VERSION
+            else:
+                # Of its own: another test may have loaded the functions into the shared one.
+                server = valkey.Server()
+                stack.callback(server.remove)
+                url, latest = server.url(), f"functions {library().name}"
+                version = latest
+            shown = without_credentials(url)
+            for _ in range(2):
+                assert main(["doctor", "--backend", url]) == 0
+                said = capsys.readouterr().out
+                assert f"{shown} has nothing yet, and {version} is the latest" in said
+            assert main(["migrate", "--backend", url, "--json"]) == 0
+            assert json.loads(capsys.readouterr().out) == {
+                "backend": shown,
+                "created": True,
+                "before": None,
+                "after": version,
+            }
+            assert main(["migrate", "--backend", url]) == 0
+            assert capsys.readouterr().out == f"{shown}  up to date, {latest}\n"
+            assert main(["doctor", "--backend", url]) == 0
+            assert f"{shown} is ready" in capsys.readouterr().out
+
+    def test_from_which_version_to_which(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whatever a backend says of itself, and if it says nothing."""
+        found: list[Any] = []
+
+        class Told(SqliteBackend):
+            def stored_version(self) -> StoredVersion:
+                if not found:
+                    raise BackendUnavailable("told", "it does not say", "ask again")
+                return StoredVersion(found.pop(0), "functions b")
+
+        backend = Told("a.db")
+        monkeypatch.setattr(prune, "durable_backend", lambda url, create: backend)
+        told: dict[str, list[Any]] = {
+            "brought from functions a to functions b": ["functions a", "functions b"],
+            "brought from schema version 1 to 2": [1, 2],
+            "made, functions b": [None, "functions b"],
+            "up to date, functions b": ["functions b", "functions b"],
+            "up to date": [],
+        }
+        for said, versions in told.items():
+            found[:] = versions
+            assert self.run(capsys) == f"sqlite:///a.db  {said}\n"
 
     def test_a_file_of_somebody_else_is_left_alone(
         self, capsys: pytest.CaptureFixture[str]

@@ -5,20 +5,35 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from pollin_actors import Application, Callback, Endpoint
+from pollin_actors import Application, Callback, Endpoint, Settings, otp
+from pollin_actors.backends.memory import MemoryBackend
 from pollin_actors.cli import main
+from pollin_actors.cli.local import Local
+from pollin_actors.cli.past import Follower
 from pollin_actors.web import admin
-from tests.cli.command import TIMEOUT, Running, environment
-from tests.cli.inboxes import TOKEN, Cli, push, sqlite_url
+from tests.cli.command import TIMEOUT, Running, Serve, environment
+from tests.cli.inboxes import TOKEN, Cli, orders, push, sqlite_url
+from tests.test_announcements import NEVER_S, Shared
 from tests.web.served import served
+
+
+class Fragile(otp.Actor):
+    """Crashes on request."""
+
+    def on_receive(self, message: object) -> None:
+        raise RuntimeError("no stock, token=hunter2")
 
 
 class TestTail:
@@ -54,7 +69,7 @@ class TestTail:
         push(app, "a")
         api = admin(app, token=TOKEN)
         with contextlib.ExitStack() as stack:
-            with served(api, "h11") as url:
+            with served(api, "h11", grace=1) as url:
                 command = ("tail", "orders", "-f", "--interval", "0.02", "--server", url)
                 running = stack.enter_context(Running(*command, POLLIN_TOKEN=TOKEN))
                 assert "  a  " in running.line()
@@ -65,10 +80,73 @@ class TestTail:
                 assert running.error_line() == "pollin: it answers again"
                 assert running.stop() == (130, "", "")
 
+    def test_a_backend_that_tells_is_not_looked_at(self) -> None:
+        """What another process pushes is shown although nobody looks before the test is over."""
+        store = MemoryBackend()
+        handles: list[Shared] = []
+        for _ in range(2):
+            Shared(store, handles)
+        settings = Settings(poll_interval=NEVER_S)
+        with (
+            Application(handles[0], endpoints=[orders()]) as other,
+            Application(handles[1], settings=settings) as app,
+        ):
+            inbox = Local(app, "here", 30.0)
+            follower = Follower(inbox, [])
+            records = filter(None, follower.follow(NEVER_S))
+            # Each is pushed while somebody waits for it, or is about to.
+            with ThreadPoolExecutor(1) as pool:
+                for id in "abc":
+                    pushed = pool.submit(push, other, id)
+                    assert next(records)["callback_id"] == id
+                    pushed.result()
+            del records
+            inbox._aside.close()
+
+    def test_a_server_is_asked_once(self, app: Application) -> None:
+        """However much happens: it tells by itself."""
+        asked: list[str] = []
+        api = admin(app, token=TOKEN)
+
+        async def counting(scope: Any, receive: Any, send: Any) -> None:
+            asked.append(scope["path"])
+            await api(scope, receive, send)
+
+        with served(counting, "h11") as url:
+            command = ("tail", "-f", "-n", "0", "--interval", "0.001", "--server", url)
+            with Running(*command, POLLIN_TOKEN=TOKEN) as running:
+                while "/follow" not in asked:
+                    pass
+                before = len(asked)
+                for number in range(20):
+                    push(app, str(number))
+                    assert f"  {number}  " in running.line()
+                assert len(asked) == before
+                assert running.stop() == (130, "", "")
+
+    def test_a_server_ends_although_it_is_followed(self, tmp_path: Path) -> None:
+        """In order: its last word is not cut off, and what is stored is all that was shown."""
+        with Serve("--admin-token", TOKEN, "--keep", endpoints=3, folder=tmp_path) as server:
+            headers = {"authorization": f"Bearer {TOKEN}"}
+            with httpx.stream(
+                "POST",
+                f"{server.url}/admin/follow",
+                json={"others": True},
+                headers=headers,
+                timeout=TIMEOUT,
+                trust_env=False,
+            ) as answer:
+                lines = answer.iter_lines()
+                assert next(lines) == ""
+                server.send_signal(signal.SIGTERM)
+                assert list(lines) == []
+            code, _, errors = server.stop()
+            assert (code, errors) == (0, "")
+
 
 class TestTop:
     def test_it_shows_how_things_stand(self, cli: Cli) -> None:
-        """Endpoints; on a server its handlers, too."""
+        """Endpoints; on a server its handlers and actors, too."""
         push(cli.app, "a", b"x" * 2_000)
         cli.app.add_handler(lambda callback: None, "orders", phase="done", name="bill")
         (found,) = cli("top", "--once", "--json").lines
@@ -79,8 +157,41 @@ class TestTop:
         assert names == (["bill"] if cli.remote else None)
 
         shown = cli("top", "--count", "2", "--interval", "0.01").out
-        assert shown.count("orders ") == (4 if cli.remote else 2)
+        lines = shown.splitlines()
+        assert sum(line.startswith("orders ") for line in lines) == 2
+        assert sum(line.startswith("bill ") for line in lines) == (2 if cli.remote else 0)
         assert "2.03 kB" in shown
+
+    def test_it_shows_actors(self, cli: Cli) -> None:
+        """Those of a server, with what the last crash was; on a backend it says that there are
+        none, as they belong to a process."""
+        started = threading.Event()
+
+        def told(event: otp.Event) -> None:
+            if isinstance(event, otp.Started) and event.restarts:
+                started.set()
+
+        cli.app.add_event_hook(told)
+        cli.app.start_child(otp.ChildSpec("fragile", Fragile, name="fragile")).get()
+        cli.app.tell("fragile", "crash")
+        assert started.wait(TIMEOUT)
+        for number in range(12):
+            cli.app.start_child(otp.ChildSpec(f"a{number}", Fragile)).get()
+        (found,) = cli("top", "--once", "--json").lines
+        shown = cli("top", "--once").out
+        if not cli.remote:
+            assert found["actors"] is None
+            assert "no actors here: they belong to a process; --server shows" in shown
+            return
+        [actor] = [it for it in found["actors"]["actors"] if it["path"][-1] == "fragile"]
+        assert (actor["restarts"], actor["state"]) == (1, "running")
+        assert found["actors"]["total"]["actors"] == len(found["actors"]["actors"]) + 3
+        [line] = [line for line in shown.splitlines() if line.startswith("    fragile ")]
+        assert re.fullmatch(r" {4}fragile +running +1 +0 +\S.*RuntimeError.*no stock.*", line)
+        assert "  actors (and 3 more)" in shown
+        assert "actors, 1 restarts, 0 messages wait" in shown
+        assert "hunter2" not in shown
+        assert "hunter2" not in json.dumps(found)
 
     def test_changes_per_second(self, cli: Cli) -> None:
         """Between one look and the next."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from structlog.testing import capture_logs
@@ -30,6 +31,7 @@ from pollin_actors.testing import FaultyBackend, Tester
 from pollin_actors.web import asgi, wsgi
 from tests.handling import pass_time
 from tests.instruments.recording import Recording
+from tests.interrupts import interrupt_at_every_bytecode
 from tests.web.calls import BEARER, Exchange, endpoint
 from tests.web.receiving import orders, send
 
@@ -389,6 +391,39 @@ class TestSupervision:
         assert all("on_strike" in entry["hook"] for entry in failed)
         assert "actor.crashed" in [each[1] for each in told.of("supervised")]
 
+    @pytest.mark.parametrize("kind", ["instruments", "hook"])
+    def test_one_that_comes_while_the_application_starts(self, kind: str) -> None:
+        """Between the question whether anybody wants to hear, and what comes of the answer."""
+        heard = threading.Event()
+
+        class Told(Instruments):
+            def supervised(self, event: Event) -> None:
+                heard.set()
+
+        class Late(Application):
+            comes = True
+
+            def _is_heard(self) -> bool:
+                answer = super()._is_heard()
+                if self._runtime is not None and self.comes:
+                    self.comes = False
+                    thread = threading.Thread(target=come)
+                    thread.start()
+                    thread.join()
+                return answer
+
+        def come() -> None:
+            if kind == "hook":
+                app.add_event_hook(lambda event: heard.set())
+            else:
+                app.instruments.add(Told())
+
+        app = Late(endpoints=[Endpoint.new(id="orders")])
+        with app:
+            assert not app.comes
+            app.callbacks.push("orders", Callback.new(b"")).get()
+            assert heard.wait(30)
+
     def test_beside_the_hook_of_a_runtime_that_was_given(self) -> None:
         """Also when it is used a second time."""
         heard: list[Event] = []
@@ -451,6 +486,38 @@ class TestHarm:
             with pytest.raises(KeyboardInterrupt):
                 app.callbacks.push("orders", Callback.new(b""))
 
+    def test_no_interrupt_is_taken_for_an_answer(self) -> None:
+        """Whenever it comes while they are told how a push went, it comes out."""
+
+        class Pushed(NamedTuple):
+            app: Application
+            done: list[bool]
+
+        class Sent(Instruments):
+            def sent(self, *args: Any) -> None:
+                pass
+
+        app = Application(endpoints=[Endpoint.new(id="orders")])
+        app.instruments.add(Sent())
+
+        def push(it: Pushed) -> None:
+            try:
+                it.app.callbacks.push("orders", Callback.new(b""))
+            except KeyboardInterrupt:
+                return
+            it.done.append(True)
+
+        def check(it: Pushed, interrupted: bool) -> None:
+            assert it.done == ([] if interrupted else [True])
+
+        with app:
+            app.callbacks.push("orders", Callback.new(b"")).get()
+            modules = ["pollin_actors.instruments.hub"]
+            number = interrupt_at_every_bytecode(
+                push, check, prepare=lambda: Pushed(app, []), modules=modules
+            )
+        assert number > 50
+
 
 class TestAdding:
     def test_only_instruments_can_be_added(self) -> None:
@@ -473,6 +540,21 @@ class TestAdding:
         app.instruments.remove(told)
         app.instruments.remove(told)
         assert not app.instruments.operated_by
+
+    def test_those_that_say_that_they_are_equal_are_two(self) -> None:
+        """As data classes do."""
+
+        @dataclass
+        class Equal(Instruments):
+            name: str = ""
+
+        app = Application()
+        one, two = Equal(), Equal()
+        for each in (one, two, one):
+            app.instruments.add(each)
+        assert len(app.instruments.listeners) == 2
+        app.instruments.remove(one)
+        assert [each is two for each in app.instruments.listeners] == [True]
 
     def test_while_it_runs_from_any_thread(self) -> None:
         """What is added by several threads at once is all there."""

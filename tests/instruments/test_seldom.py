@@ -23,11 +23,32 @@ def test_so_many_in_an_interval_and_then_how_many_more() -> None:
 
 
 def test_it_remembers_only_so_many() -> None:
-    """Whatever strangers make up."""
+    """Whatever strangers make up; those on top are told of together."""
     seldom = Seldom()
-    for number in range(3 * MOST):
+    for number in range(MOST):
         assert seldom.admit(number, 0.0) == 0
-        assert len(seldom._told) <= MOST
+    assert [seldom.admit(number, 0.0) for number in range(MOST, 3 * MOST)] == [
+        0,
+        *[None] * (2 * MOST - 1),
+    ]
+    assert len(seldom._told) <= MOST + 1
+
+
+def test_many_in_turn_fill_no_log() -> None:
+    """One more than are remembered: none is forgotten in favour of another, and said again."""
+    seldom = Seldom()
+    said = [seldom.admit(number % (MOST + 1), 0.5) is not None for number in range(20 * MOST)]
+    assert sum(said) == MOST + 1
+
+
+def test_what_is_over_makes_room() -> None:
+    """Then each has a place of its own again."""
+    seldom = Seldom()
+    for number in range(MOST + 5):
+        seldom.admit(number, 0.0)
+    assert seldom.admit("new", 0.9) is None
+    assert seldom.admit("new", 1.0) == 0
+    assert len(seldom._told) == 1
 
 
 def test_a_handler_that_fails_with_everything_fills_no_log() -> None:

@@ -93,6 +93,38 @@ class TestQueues:
         assert seen.value("pollin_expired_callbacks_total", endpoint="orders") == 2
         assert seen.value("pollin_queued_callbacks", endpoint="orders", phase="received") == 0
 
+    @pytest.mark.parametrize("most", [0, 10])
+    def test_what_has_expired_never_goes_back(self, backend: str, most: int) -> None:
+        """Not when an endpoint is deleted or reset, nor after a restart: a counter that falls is
+        taken for one that began anew, and all that is left of it for new."""
+        names = ["a", "b", "c"]
+        app = Application(endpoints=[Endpoint.new(PHASES, 10_000, id=name) for name in names])
+        metrics = measured(app, timeout=10.0, max_endpoints=most)
+
+        def expired(name: str) -> float | None:
+            # Of those without a name one is looked at each time.
+            seen = [scrape(metrics) for _ in names][-1]
+            label = name if most else "other"
+            return seen.value("pollin_expired_callbacks_total", endpoint=label)
+
+        with Tester(app, backend=backend) as tester:
+            for name in names:
+                tester.push(name)
+            tester.push("b")
+            tester.advance(20.0)
+            assert expired("b") == (2 if most else 4)
+            app.callbacks.reset("b").get()
+            assert expired("b") == (2 if most else 4)
+            tester.push("b")
+            tester.advance(20.0)
+            assert expired("b") == (3 if most else 5)
+            app.endpoints.delete("a").get()
+            assert expired("b") == (3 if most else 5)
+            if most:
+                assert expired("a") is None
+        with tester:
+            assert expired("b") == (3 if most else 5)
+
     def test_phases_that_are_consumed_have_an_age_too(self) -> None:
         app = application()
         app.add_handler(lambda _: None, "orders", phase="processed", name="h")
@@ -460,7 +492,8 @@ class TestRegistering:
         app = application()
         metrics = PrometheusMetrics(app, registry=registry)
         assert b"pollin_up_and_more 7" in metrics.render()[0]
-        metrics.close()
+        for _ in range(2):
+            metrics.close()
         assert app.instruments.listeners == ()
         assert b"pollin_up 0" not in metrics.render()[0]
         assert b"pollin_up_and_more 7" in metrics.render()[0]

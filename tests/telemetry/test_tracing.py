@@ -254,6 +254,20 @@ class TestSend:
         [link] = traced.span("process orders").links
         assert ids(link.context) == ids(traced.spans("send orders")[0].context)
 
+    def test_an_id_that_comes_again_later_is_linked_to_its_own_push(self) -> None:
+        """Once the endpoint has forgotten it, it is another callback."""
+        traced = Traced(Application(endpoints=[Endpoint.new(id="orders", dedup_for=0, keep_for=0)]))
+        traced.app.add_handler(lambda _: None, "orders", name="h")
+        with Tester(traced.app) as tester:
+            for _ in range(2):
+                tester.push("orders", id="a")
+                tester.drain()
+        sent = [ids(span.context) for span in traced.spans("send orders")]
+        linked = [
+            ids(link.context) for span in traced.spans("process orders") for link in span.links
+        ]
+        assert linked == sent
+
     def test_only_so_many_are_remembered(self) -> None:
         """Those that nobody handles are forgotten in the end."""
         traced = Traced(application())
@@ -371,8 +385,8 @@ class TestProcess:
 
         def handle(callback: Callback) -> Any:
             if callback.id == "raise":
-                raise ValueError("card 4242")
-            return {"retry": Retry(reason="4242"), "reject": Reject("4242"), "ok": None}[
+                raise ValueError("sesame")
+            return {"retry": Retry(reason="sesame"), "reject": Reject("sesame"), "ok": None}[
                 callback.id
             ]
 
@@ -395,7 +409,7 @@ class TestProcess:
         errors = {_of(span, "messaging.message.id"): _of(span, "error.type") for span in process}
         assert errors == {"raise": "ValueError", "retry": "Retry", "reject": "Reject", "ok": None}
         assert [span.status.status_code for span in process].count(StatusCode.ERROR) == 3
-        assert "4242" not in "".join(span.to_json() for span in process)
+        assert "sesame" not in "".join(span.to_json() for span in process)
 
     def test_lines_of_the_log_have_the_ids_of_the_span(self) -> None:
         traced, seen = Traced(application()), []

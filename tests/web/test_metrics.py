@@ -62,6 +62,23 @@ def test_openmetrics_to_who_asks_for_it(app: Application) -> None:
     assert parsed(get_wsgi(app, OPENMETRICS)[2], OPENMETRICS).value("pollin_up") == 1
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text; version=x",
+        "application/openmetrics-text; version=1..0",
+        "text/plain; version=",
+        "text/plain; version=abc; escaping=",
+        ";=;,,;q=x;version",
+        "\u00a0",
+    ],
+)
+def test_whatever_is_accepted(app: Application, accept: str) -> None:
+    """Who asks for what there is not gets what everybody understands, and no server an error."""
+    assert parsed(get(app, accept).body).value("pollin_up") == 1
+    assert parsed(get_wsgi(app, accept)[2]).value("pollin_up") == 1
+
+
 def test_all_of_the_registry_is_given(app: Application) -> None:
     """The host's own metrics, too, if it has chosen the registry."""
     registry = CollectorRegistry()

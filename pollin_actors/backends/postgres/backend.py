@@ -7,14 +7,17 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pollin_actors.backends.interface import StoredVersion
 from pollin_actors.backends.postgres.announcer import Announcer
 from pollin_actors.backends.postgres.driver import load_driver
+from pollin_actors.backends.postgres.failures import unavailable
 from pollin_actors.backends.postgres.link import Address, Link
 from pollin_actors.backends.postgres.lookback import storable
 from pollin_actors.backends.postgres.operations import OPERATIONS
 from pollin_actors.backends.postgres.options import read_options, read_url
+from pollin_actors.backends.postgres.schema import VERSION, stored_version
 from pollin_actors.backends.postgres.writer import Job, Writer, not_open
-from pollin_actors.errors import InvalidValue
+from pollin_actors.errors import InvalidValue, PollinError
 from pollin_actors.messages import Push
 from pollin_actors.otp.futures import ReplyFuture
 from pollin_actors.otp.guard import Guard
@@ -99,6 +102,23 @@ class PostgresBackend:
     def durability(self) -> str:
         """What commits wait for: ``synchronous_commit`` as it is set here."""
         return f"synchronous_commit {self._address.synchronous_commit}"
+
+    def stored_version(self) -> StoredVersion:
+        """The version of the schema, by a connection of its own. Nothing is made by looking.
+
+        Raises:
+            BackendUnavailable: the server cannot be reached, or the schema is not one of ours, or
+                comes from a newer version.
+        """
+        link = Link(self._address)
+        try:
+            return StoredVersion(stored_version(link.open(), self._address.schema), VERSION)
+        except PollinError:
+            raise
+        except Exception as error:
+            raise unavailable(error, self._address.password) from error
+        finally:
+            link.drop()
 
     def announce_to(self, announce: Callable[[str | None, bool], None]) -> None:
         """Have ``announce(endpoint_id, revised)`` called after what other processes change.

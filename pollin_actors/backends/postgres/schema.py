@@ -12,7 +12,7 @@ from pollin_actors.errors import BackendUnavailable
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["VERSION", "check_version", "migrate", "quoted"]
+__all__ = ["VERSION", "check_version", "migrate", "quoted", "stored_version"]
 
 VERSION = len(MIGRATIONS)
 """What this version of the package knows."""
@@ -60,6 +60,16 @@ def migrate(connection: Connection[Any], schema: str) -> None:
             for statement in statements:
                 _run(connection, schema, statement)
         _run(connection, schema, f"UPDATE {{s}}.about SET version = {VERSION}")
+
+
+def stored_version(connection: Connection[Any], schema: str) -> int | None:
+    """The version of a schema; None: there is none, or it is empty.
+
+    Raises:
+        BackendUnavailable: the schema is not one of ours, or is newer than this version.
+        psycopg.Error: it cannot be found out.
+    """
+    return _version(connection, schema) or None
 
 
 def check_version(connection: Connection[Any], schema: str) -> None:

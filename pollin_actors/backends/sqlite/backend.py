@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
+from pollin_actors.backends.interface import StoredVersion
 from pollin_actors.backends.sqlite.lookback import storable
 from pollin_actors.backends.sqlite.operations import OPERATIONS
-from pollin_actors.backends.sqlite.schema import Durability, connect
+from pollin_actors.backends.sqlite.schema import Durability, connect, stored_version
 from pollin_actors.backends.sqlite.writer import Job, Writer, not_open
 from pollin_actors.errors import InvalidValue
 from pollin_actors.messages import Push
@@ -116,6 +117,14 @@ class SqliteBackend:
     def durability(self) -> str:
         """``full`` or ``normal``: whether each commit waits for the disk."""
         return self._durability
+
+    def stored_version(self) -> StoredVersion:
+        """The version of the file's schema. Nothing is written by looking.
+
+        Raises:
+            BackendUnavailable: it cannot be told.
+        """
+        return stored_version(self.path)
 
     def open(self, time_ns: Callable[[], int]) -> None:
         """Open the file, make it if there is none, bring its schema up to date.

@@ -9,11 +9,19 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal, TypeAlias
 
+from pollin_actors.backends.interface import StoredVersion
 from pollin_actors.backends.sqlite.failures import busy
 from pollin_actors.backends.sqlite.migrations import MIGRATIONS
 from pollin_actors.errors import BackendUnavailable
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "Durability", "check_version", "connect"]
+__all__ = [
+    "APPLICATION_ID",
+    "MIGRATIONS",
+    "Durability",
+    "check_version",
+    "connect",
+    "stored_version",
+]
 
 Durability: TypeAlias = Literal["full", "normal"]
 
@@ -118,6 +126,23 @@ def _migrate(connection: sqlite3.Connection, path: str) -> None:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def stored_version(path: Path) -> StoredVersion:
+    """The version of a file's schema; nothing is written by looking.
+
+    Raises:
+        BackendUnavailable: it cannot be told.
+    """
+    if not path.exists():
+        return StoredVersion(None, len(MIGRATIONS))
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except (sqlite3.Error, OSError) as error:
+        raise BackendUnavailable("sqlite", f"{path}: {error}", "see its permissions") from error
+    return StoredVersion(int(version), len(MIGRATIONS))
 
 
 def _version(connection: sqlite3.Connection, path: str) -> int:

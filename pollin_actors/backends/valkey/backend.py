@@ -6,10 +6,13 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
+from pollin_actors.backends.interface import StoredVersion
 from pollin_actors.backends.valkey.address import Address, parse
 from pollin_actors.backends.valkey.commands import CALLS
 from pollin_actors.backends.valkey.exchange import Exchange, Job
+from pollin_actors.backends.valkey.library import library
 from pollin_actors.backends.valkey.listener import Listener
+from pollin_actors.backends.valkey.loaded import described, loaded
 from pollin_actors.backends.valkey.sender import Sender, not_open
 from pollin_actors.backends.valkey.steps import STEPS, check
 from pollin_actors.backends.valkey.topology import Topology
@@ -108,6 +111,15 @@ class ValkeyBackend:
         one. ``none``: nothing. ``unknown``: the server does not say, or is not connected.
         """
         return "unknown" if self._exchange is None else self._exchange.topology.durability
+
+    def stored_version(self) -> StoredVersion:
+        """Which functions the server has, by a connection of its own: those of this version, if
+        they are among them. Nothing is loaded by looking.
+
+        Raises:
+            BackendUnavailable: the server cannot be reached, or does not say.
+        """
+        return StoredVersion(loaded(self._address), described(library().name))
 
     def announce_to(self, announce: Callable[[str | None, bool], None]) -> None:
         """Have ``announce(endpoint_id, revised)`` called after changes; from the next open on.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pollin_actors.intake import MAX_CONTENT_TYPE, MAX_ORDER_BY, MAX_RATE, Verify
+from pollin_actors.otp.children import ChildState
 from pollin_actors.records import Kind
 from pollin_actors.resources import (
     DEFAULT_DEDUP_FOR_S,
@@ -30,6 +31,7 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 1_000
 MAX_NOTE = 2_000
 LONGEST_WAIT = 60.0
+LONGEST_FOLLOW = 60.0
 
 _NO_NUL = "^[^\\u0000]*$"
 
@@ -328,6 +330,29 @@ REPLAY = object_of(
         "dry_run": FLAG,
     }
 )
+FOLLOW = object_of(
+    {
+        "endpoints": array(
+            whole({"endpoint_id": ENDPOINT_ID, "position": TIME | {"description": "of a record"}}),
+            maxItems=100_000,
+            default=[],
+            description="each from after its position on",
+        ),
+        "others": {
+            **FLAG,
+            "description": "also all others, from their beginning, and those that are yet to come",
+        },
+        "kinds": array(KINDS, maxItems=20),
+        "seconds": _seconds(
+            LONGEST_FOLLOW, LONGEST_FOLLOW, description="after which the stream ends: come again"
+        ),
+    }
+)
+FOLLOWED: Schema = {
+    "type": "string",
+    "description": "lines, each a Record, or `endpoint_id` and `position` alone: so far was read "
+    "(0: it was deleted). Empty lines say that the server is still there.",
+}
 _REPLAYED = whole(
     {
         "name": {"type": "string"},
@@ -348,6 +373,42 @@ _HANDLER = whole(
         "held": COUNT,
     }
 )
+_STRING: Schema = {"type": "string"}
+_ACTOR = whole(
+    {
+        "path": array(_STRING, minItems=1, description="its id, after those of all above it"),
+        "type": {"type": "string", "enum": ["worker", "supervisor"]},
+        "actor": nullable({"type": "string", "description": "its class; null: it does not run"}),
+        "name": nullable(_STRING),
+        "state": {"type": "string", "enum": [state.value for state in ChildState]},
+        "generation": {**COUNT, "description": "which incarnation under its name, from 1 on"},
+        "restarts": COUNT,
+        "mailbox": {**COUNT, "description": "how many messages wait"},
+        "uptime": {"type": ["number", "null"], "minimum": 0, "description": "seconds"},
+        "strategy": nullable(_STRING),
+        "unstopped": {**COUNT, "description": "children that did not end and were abandoned"},
+        "left": {**COUNT, "description": "children that were left out"},
+        "last_crash": {
+            "anyOf": [
+                whole({"at": STORED_TIME, "error": _STRING, "message": nullable(_STRING)}),
+                {"type": "null"},
+            ]
+        },
+    }
+)
+_CRASH = whole(
+    {
+        "number": {**COUNT, "description": "counted from 1 on"},
+        "at": STORED_TIME,
+        "supervisor": _STRING,
+        "child": _STRING,
+        "generation": COUNT,
+        "error": {"type": "string", "description": "the class of the exception"},
+        "text": {"type": "string", "description": "what it said, without what may be a secret"},
+        "message": {"type": "string", "description": "the class of what was handled, or empty"},
+        "frames": array({"type": "string", "description": "file, line and function"}),
+    }
+)
 _LOADED = whole(dict.fromkeys(("endpoints", "queued", "duplicates"), COUNT))
 _PROBLEM: Schema = {
     "type": "object",
@@ -365,8 +426,10 @@ _PROBLEM: Schema = {
 }
 
 COMPONENTS: dict[str, Schema] = {
+    "Actor": _ACTOR,
     "Callback": _CALLBACK,
     "Claim": _CLAIM,
+    "Crash": _CRASH,
     "Endpoint": _ENDPOINT,
     "EndpointAndSecret": _ENDPOINT_AND_SECRET,
     "Handler": _HANDLER,

@@ -21,13 +21,16 @@ from pollin_actors.application import Application
 from pollin_actors.errors import EndpointNotFound, InvalidValue
 from pollin_actors.resources import MAX_ENDPOINT_ID
 from pollin_actors.web.admin_api import (
+    actor_operations,
     callback_operations,
     claim_operations,
     endpoint_operations,
+    follow_operations,
     handler_operations,
     past_operations,
     stream_operations,
 )
+from pollin_actors.web.admin_api.follow_stream import FollowStream, Streams
 from pollin_actors.web.admin_api.openapi import NDJSON, PROBLEM, document
 from pollin_actors.web.admin_api.problems import Kind, Problem, malformed, problem_of
 from pollin_actors.web.admin_api.strict_json import parse, render
@@ -35,12 +38,14 @@ from pollin_actors.web.admin_api.table import (
     THREAD_FROM,
     Call,
     ClientGone,
+    Follow,
     Lines,
     Operation,
     Reply,
 )
 from pollin_actors.web.admin_api.tokens import Tokens
 from pollin_actors.web.admin_api.validation import accept, from_text
+from pollin_actors.web.crashes import Crashes
 
 __all__ = ["OPERATIONS", "build"]
 
@@ -54,7 +59,9 @@ OPERATIONS: tuple[Operation, ...] = (
     *callback_operations.OPERATIONS,
     *claim_operations.OPERATIONS,
     *past_operations.OPERATIONS,
+    *follow_operations.OPERATIONS,
     *handler_operations.OPERATIONS,
+    *actor_operations.OPERATIONS,
     *stream_operations.OPERATIONS,
 )
 
@@ -84,6 +91,7 @@ def build(app: Application, tokens: Tokens, timeout: float) -> Starlette:
         tokens: one of them must be shown.
         timeout: seconds that the inbox has for each operation.
     """
+    app.companion(Crashes)  # it knows of those that come from now on
     resources: dict[str, _Resource] = {}
     shared = _Shared(app, timeout)
     for operation in (*OPERATIONS, _describing(OPERATIONS)):
@@ -127,6 +135,7 @@ class _Shared:
     def __init__(self, app: Application, timeout: float) -> None:
         self.app = app
         self.timeout = timeout
+        self.streams = Streams()
         # What the largest callback takes as base64, and what is around it.
         self.max_body = app.settings.max_bytes * 4 // 3 + 64 * 1024
 
@@ -144,13 +153,20 @@ class _Resource:
             with contextlib.suppress(OSError, ClientDisconnect):  # the client has gone
                 await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response | None:
+    async def _answer(self, request: Request) -> ASGIApp | None:
         operation = self.operations.get(request.method)
         try:
             if operation is None:
                 raise self._wrong_method(request.method)
             call = await self._call(operation, request)
-            return await _response(operation, await operation.run(call))
+            reply = await operation.run(call)
+            if isinstance(reply, Follow):
+                self._shared.streams.check()
+                headers = {**_HEADERS, "Content-Type": NDJSON}
+                return FollowStream(
+                    reply, self._shared.streams, headers, lambda error: _log(error, operation.id)
+                )
+            return await _response(operation, reply)
         except (ClientDisconnect, ClientGone):
             return None
         except Exception as error:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pollin_actors.application import Application
+from pollin_actors.web.admin_api.following import Following
 from pollin_actors.web.admin_api.validation import Schema
 
-__all__ = ["Call", "ClientGone", "Lines", "Operation", "Reply", "off_loop", "until_gone"]
+__all__ = ["Call", "ClientGone", "Follow", "Lines", "Operation", "Reply", "off_loop", "until_gone"]
 
 T = TypeVar("T")
 
@@ -74,6 +75,17 @@ class Lines(NamedTuple):
     more: Iterator[bytes]
 
 
+class Follow(NamedTuple):
+    """What happens, to be streamed as it happens."""
+
+    following: Following
+    seconds: float
+    """After which it ends."""
+
+
+Answer: TypeAlias = "Reply | Lines | Follow | dict[str, Any]"
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One route.
@@ -96,7 +108,7 @@ class Operation:
     method: str
     path: str
     summary: str
-    run: Callable[[Call], Awaitable[Reply | Lines | dict[str, Any]]]
+    run: Callable[[Call], Awaitable[Answer]]
     replies: dict[int, Schema | None]
     query: dict[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()

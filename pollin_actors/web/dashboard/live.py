@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any
@@ -14,6 +13,7 @@ import anyio
 from starlette.types import Receive, Scope, Send
 
 from pollin_actors.web.dashboard.visit import Shared, Watch
+from pollin_actors.web.ending import server_ends
 
 __all__ = ["MOST_STREAMS", "Stream", "Streams"]
 
@@ -98,7 +98,7 @@ class Stream:
         await _send(send, "retry: 500\n\n")
         with contextlib.ExitStack() as watching:
             watched = None
-            while monotonic() < self._until and not _server_ends():
+            while monotonic() < self._until and not server_ends():
                 # First the bell, then the look: what changes meanwhile rings it again.
                 self._rung = False
                 self._bell.clear()
@@ -121,7 +121,7 @@ class Stream:
     async def _wait(self, seconds: float) -> None:
         """Until the bell rings, but not for longer; and not beyond the end of all."""
         due = min(monotonic() + seconds, self._until)
-        while (left := due - monotonic()) > 0 and not self._bell.is_set() and not _server_ends():
+        while (left := due - monotonic()) > 0 and not self._bell.is_set() and not server_ends():
             with anyio.move_on_after(min(left, TICK_S)):
                 await self._bell.wait()
 
@@ -170,9 +170,3 @@ async def _send(send: Send, text: str, more: bool = True) -> None:
 def _event(name: str, data: Any) -> str:
     # JSON has no bare end of line: one line of data is enough.
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
-
-
-def _server_ends() -> bool:
-    """Whether the server has been told to stop: uvicorn waits for what it serves to end first."""
-    handler = signal.getsignal(signal.SIGTERM)
-    return getattr(getattr(handler, "__self__", None), "should_exit", False) is True

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from pollin_actors.application import Application
 from pollin_actors.web.admin_api.problems import Kind, Problem, problem_of
+from pollin_actors.web.crashes import Crashes
 from pollin_actors.web.dashboard import (
     callback,
     callbacks,
@@ -36,7 +37,6 @@ from pollin_actors.web.dashboard.answering import (
     path_of,
     root_of,
 )
-from pollin_actors.web.dashboard.crashes import Crashes
 from pollin_actors.web.dashboard.door import Door
 from pollin_actors.web.dashboard.entrances import Login, Logout, Theme
 from pollin_actors.web.dashboard.flows import Flows
@@ -89,7 +89,7 @@ def build(app: Application, access: Access, timeout: float, receiver: str | None
         receiver: the URL below which webhooks are received; None: not known.
     """
     jobs = Jobs(app, timeout)
-    shared = Shared(app, timeout, receiver, Flows(app), Crashes(app), jobs, Directory())
+    shared = Shared(app, timeout, receiver, Flows(app), app.companion(Crashes), jobs, Directory())
     door = Door(access)
     resources: dict[str, _Resource] = {}
     for operation in OPERATIONS:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import anyio.to_thread
 
 from pollin_actors.otp import TreeNode
-from pollin_actors.otp.children import ChildState
-from pollin_actors.web.dashboard.crashes import redact
+from pollin_actors.web.actors import Totals, places, totals
+from pollin_actors.web.crashes import redact
 from pollin_actors.web.dashboard.visit import Operation, Page, Visit, Watch
 
 __all__ = ["OPERATIONS"]
@@ -33,45 +33,25 @@ class Line(NamedTuple):
 
 async def tree(visit: Visit) -> Page:
     root = await visit.app.tree(timeout=visit.timeout)
-    lines, actors, restarts, waiting = await anyio.to_thread.run_sync(_lines, root)
+    lines, sums = await anyio.to_thread.run_sync(_lines, root)
     context = {
         "lines": lines,
-        "actors": actors,
-        "restarts": restarts,
-        "waiting": waiting,
+        "actors": sums.actors,
+        "restarts": sums.restarts,
+        "waiting": sums.mailbox,
         "crashes": visit.shared.crashes.newest_first(),
     }
     return Page("tree.html", context, watch=Watch(tree=True, every=1.0))
 
 
-def _lines(root: TreeNode) -> tuple[list[Line], int, int, int]:
-    lines: list[Line] = []
-    waiting: list[tuple[TreeNode, int, str]] = [(root, 0, "")]
-    while waiting:
-        node, depth, above = waiting.pop()
-        path = f"{above}/{node.id}"
-        shown = sorted(node.children, key=_calm)[:CHILDREN] if _many(node) else node.children
+def _lines(root: TreeNode) -> tuple[list[Line], Totals]:
+    lines = []
+    for path, node, left in places(root, CHILDREN):
         crash = node.last_crash
         said = "" if crash is None else redact(crash.error)
         at = None if crash is None else crash.at
-        lines.append(Line(node, depth, path, said, at, len(node.children) - len(shown)))
-        waiting.extend((child, depth + 1, path) for child in reversed(shown))
-    actors = restarts = mailbox = 0
-    for node in root.walk():
-        actors += 1
-        restarts += node.restarts
-        mailbox += node.mailbox
-    return lines, actors, restarts, mailbox
-
-
-def _many(node: TreeNode) -> bool:
-    return len(node.children) > CHILDREN
-
-
-def _calm(node: TreeNode) -> tuple[bool, int, int]:
-    """The smaller, the sooner it should be looked at."""
-    at = 0 if node.last_crash is None else node.last_crash.at
-    return (node.state is ChildState.RUNNING, -at, -node.mailbox)
+        lines.append(Line(node, len(path) - 1, "/".join(path), said, at, left))
+    return lines, totals(root)
 
 
 OPERATIONS = (Operation("GET", "/tree", tree),)

@@ -15,7 +15,7 @@ from pollin_actors.web.dashboard.access import Role
 from pollin_actors.web.dashboard.sessions import Session
 
 if TYPE_CHECKING:
-    from pollin_actors.web.dashboard.crashes import Crashes
+    from pollin_actors.web.crashes import Crashes
     from pollin_actors.web.dashboard.flows import Flows
     from pollin_actors.web.dashboard.jobs import Jobs
     from pollin_actors.web.dashboard.places import Directory

@@ -87,6 +87,11 @@ THERE = {"key": "2", "phase": "done", "expect": "done", "then": "done", "dead_le
 def without_waiting(case: Any) -> None:
     if isinstance(case.body, dict) and case.operation.path.endswith("/claims"):
         case.body.pop("wait", None)
+    if isinstance(case.body, dict) and case.operation.path == "/follow":
+        seconds = case.body.get("seconds", 60)
+        # What is no time stays none.
+        if isinstance(seconds, int | float) and 0 <= seconds <= 60 and seconds is not True:
+            case.body["seconds"] = 0
 
 
 @anything.parametrize()
@@ -116,6 +121,8 @@ def as_it_is(case: Any) -> None:
         INBOX.callbacks.push("orders", Callback.new(Request([], b"{}"))).get()
         [claim] = INBOX.callbacks.claim("orders", lease=60.0).get()
         case.body |= {"key": claim.key, "token": claim.token}
+    if path == "/follow":
+        case.body["endpoints"] = [{"endpoint_id": "orders", "position": 0}]
     if path == "/load":
         case.body = b"".join(dump(INBOX)).decode("ascii")
 

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from pollin_actors import Callback, Request
+from pollin_actors.web.crashes import TEXT, redact
 from pollin_actors.web.dashboard.bodies import show
 from pollin_actors.web.dashboard.charts import chart
-from pollin_actors.web.dashboard.crashes import TEXT, redact
 from pollin_actors.web.dashboard.curl import curl_of
 from pollin_actors.web.dashboard.flows import Bucket
 from pollin_actors.web.dashboard.render import coarse, duration, number, size

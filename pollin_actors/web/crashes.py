@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from pollin_actors.application import Application
+from pollin_actors.otp import Runtime
 from pollin_actors.otp.events import Crashed, Event, GaveUp, Restarting, Started, Unstopped
 
 __all__ = ["Crash", "Crashes", "redact"]
@@ -60,7 +61,8 @@ class Crash(NamedTuple):
 
 
 class Crashes:
-    """Listens to the events of supervision of an application.
+    """Listens to the events of supervision of an application; each has one of these, as
+    ``app.companion(Crashes)``.
 
     Arguments:
         app: the application; it may be started later.
@@ -73,6 +75,9 @@ class Crashes:
         # Replaced and never changed: who tells needs no lock.
         self._watchers: tuple[Callable[[], None], ...] = ()
         app.add_event_hook(self._happened)
+
+    def begin(self, runtime: Runtime) -> None:
+        """A start is none of its business: the hook is there already."""
 
     def newest_first(self) -> list[Crash]:
         """Those that are kept."""
