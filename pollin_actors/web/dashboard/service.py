@@ -189,6 +189,8 @@ class _Resource(Base):
             raise Problem(_BUSY, detail)
 
         async def look() -> tuple[Watch | None, Mapping[str, str]]:
+            if self._door.sessions.is_over(visit.session, time.time()):
+                return None, {}  # who has logged out sees no more
             page = await operation.run(visit)
             if not isinstance(page, Page):
                 return None, {}

@@ -32,6 +32,7 @@ CHANGES = sorted({operation.path for operation in OPERATIONS if operation.method
         {"token": WRITER, "read_only_token": WRITER},
         {"authenticate": "nobody"},
         {"token": WRITER, "origins": ["ops.example"]},
+        {"token": WRITER, "origins": ["https://["]},
         {"token": WRITER, "key": "short"},
         {"token": WRITER, "timeout": 0},
     ],
@@ -137,13 +138,28 @@ def test_the_session_changes_with_the_login(memory: Application) -> None:
     """A cookie that somebody knew before the login is worth nothing after it."""
     with Visitor(memory) as visitor:
         visitor.get("/login")
-        before = visitor.client.cookies["pollin_dashboard"]
+        before = visitor.client.cookies["pollin_nobody"]
         visitor.login()
         after = visitor.client.cookies["pollin_dashboard"]
         assert before != after
-        visitor.client.cookies.clear()
-        visitor.client.cookies.set("pollin_dashboard", before)
-        assert visitor.get("/").status_code == 303
+        for name in ("pollin_dashboard", "pollin_nobody"):
+            visitor.client.cookies.clear()
+            visitor.client.cookies.set(name, before)
+            assert visitor.get("/").status_code == 303
+
+
+def test_who_comes_from_elsewhere_stays_logged_in(visitor: Visitor) -> None:
+    """After a link on another site browsers show no cookie of ours: what is set then leaves the
+    session alone."""
+    cookie = visitor.client.cookies["pollin_dashboard"]
+    visitor.client.cookies.clear()
+    visitor.client.cookies.set("pollin_dashboard", cookie, path="/elsewhere")
+    page = visitor.client.get(visitor.get("/callbacks").headers["location"])
+    assert "Log in" in page.text
+    set_there = page.headers["set-cookie"]
+    assert "pollin_dashboard" not in set_there
+    visitor.client.cookies.set("pollin_dashboard", cookie)
+    assert visitor.get("/").status_code == 200
 
 
 def test_a_cookie_cannot_be_made_up(visitor: Visitor) -> None:
@@ -170,6 +186,35 @@ def test_logging_out_ends_the_session(visitor: Visitor) -> None:
     visitor.client.cookies.clear()
     visitor.client.cookies.set("pollin_dashboard", cookie)
     assert visitor.get("/").status_code == 303
+
+
+def test_nobody_keeps_others_from_logging_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions of nobody are not remembered as ended: there is no end to them."""
+    monkeypatch.setattr(sessions, "MOST_ENDED", 10)
+    kept = Sessions(_access(WRITER))
+    for _ in range(20):
+        nobody = kept.begin(1_000.0)
+        assert nobody is not None
+        kept.end(nobody, 1_000.0)
+    begun = kept.begin(1_000.0, WRITER)
+    assert begun is not None
+    kept.end(begun, 1_000.0)
+    assert kept.read(kept.write(begun), 1_001.0) is None
+
+
+def test_more_ended_sessions_than_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them is valid again: rather those that are as old end with them."""
+    monkeypatch.setattr(sessions, "MOST_ENDED", 10)
+    kept = Sessions(_access(WRITER))
+    many = [kept.begin(1_000.0 + number, WRITER) for number in range(25)]
+    for begun in many:
+        assert begun is not None
+        kept.end(begun, 1_100.0)
+        assert len(kept._ended) <= 10
+    assert [kept.read(kept.write(it), 1_100.0) for it in many if it is not None] == [None] * 25
+    new = kept.begin(1_100.0, WRITER)
+    assert new is not None
+    assert kept.read(kept.write(new), 1_100.0) == new
 
 
 def test_sessions_end_with_their_time_and_with_their_token() -> None:

@@ -136,7 +136,7 @@ class Visitor:
 
     def cookie(self) -> str:
         """The header that shows the session."""
-        return f"pollin_dashboard={self.client.cookies['pollin_dashboard']}"
+        return "; ".join(f"{name}={value}" for name, value in self.client.cookies.items())
 
     def follow(self, answer: httpx.Response) -> str:
         """The page that an answer leads to."""
