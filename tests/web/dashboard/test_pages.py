@@ -17,7 +17,7 @@ from pollin_actors.otp import ReplyFuture
 from pollin_actors.resources import Intake
 from pollin_actors.signatures import parse_scheme
 from pollin_actors.testing import FaultyBackend
-from pollin_actors.web.dashboard import unverified
+from pollin_actors.web.dashboard import places, unverified
 from tests.web.dashboard.visitor import WRITER, Visitor, orders, push, text_of
 
 
@@ -54,6 +54,23 @@ def test_many_endpoints_come_in_pages() -> None:
             assert [f">e{number:02}<" in page for page in seen].count(True) == 1
         assert ">e44<" in visitor.page("/", page="99")
         assert ">e30<" in visitor.page("/endpoints", text="E3")
+
+
+def test_endpoints_are_sorted_out_beside_the_event_loop(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be a hundred thousand, which takes a tenth of a second."""
+    threads = []
+    sort = places._sorted_out
+
+    def noting(endpoints: list[Endpoint]) -> list[places.Place]:
+        threads.append(threading.current_thread())
+        return sort(endpoints)
+
+    monkeypatch.setattr(places, "_sorted_out", noting)
+    assert ">orders<" in visitor.page("/endpoints")
+    assert len(threads) == 1
+    assert threads[0] is not visitor.client._thread
 
 
 def test_an_endpoint_shows_its_settings_and_no_secret(visitor: Visitor) -> None:
@@ -249,11 +266,11 @@ def test_a_quarantine_is_that_of_the_endpoint_that_is_asked_for(
     monkeypatch.setattr(unverified, "MOST_PLACES", 1)
     endpoints = [Endpoint.new(id=name, intake=Intake(verify="later")) for name in ("one", "two")]
     disabled = Intake(enabled=False)
-    places = [
+    quarantines = [
         Endpoint.new(["unverified", "quarantined"], id=f"{name}.unverified", intake=disabled)
         for name in ("one", "two")
     ]
-    with Application(endpoints=[*endpoints, *places]) as app, Visitor(app) as visitor:
+    with Application(endpoints=[*endpoints, *quarantines]) as app, Visitor(app) as visitor:
         visitor.login()
         for name in ("one", "two"):
             push(app, id=f"held {name}", endpoint_id=f"{name}.unverified", phase="quarantined")
