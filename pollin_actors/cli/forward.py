@@ -6,13 +6,14 @@ import argparse
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pollin_actors.cli.errors import CommandError, Exit, NotThere, Unavailable, UserError
 from pollin_actors.cli.human import duration
@@ -26,6 +27,7 @@ from pollin_actors.cli.options import (
     seconds,
 )
 from pollin_actors.cli.output import Output, note
+from pollin_actors.cli.urls import http_url
 
 if TYPE_CHECKING:
     import httpx
@@ -39,6 +41,8 @@ _OF_THE_CONNECTION = {
     # What comes back is not looked at.
     "accept-encoding",
 }
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_NOT_IN_A_VALUE = re.compile(r"[\0\r\n]")
 _PLAIN = "!#$&'()*+,/:;=?@[]~ "
 WAIT_S = 20.0
 SLACK_S = 30.0
@@ -88,8 +92,7 @@ def forward(arguments: argparse.Namespace) -> int:
 
     if arguments.max_attempts is not None and arguments.dead_letter is None:
         raise UserError("--max-attempts: expected --dead-letter with it, got none")
-    url = urlsplit(arguments.url)
-    if url.scheme not in ("http", "https") or not url.hostname:
+    if http_url(arguments.url) is None:
         raise UserError("URL: expected one of http or https, such as http://127.0.0.1:3000/hooks")
     with (
         _terminable(),
@@ -190,11 +193,15 @@ class _Forward:
                 "pollin: a server hides headers with credentials and signatures: they are left "
                 "out; --backend sends them, too"
             )
-        headers = [
-            (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-            for name, value in claimed.headers
-            if name.lower() not in _OF_THE_CONNECTION
-        ]
+        headers = []
+        for name, text in claimed.headers:
+            if name.lower() in _OF_THE_CONNECTION:
+                continue
+            value = text.strip(" \t")
+            if not _NAME.fullmatch(name) or _NOT_IN_A_VALUE.search(value):
+                # Not what is in it: it may be a secret, and the reason is kept.
+                return None, f"its header {name[:80]!a} is none of HTTP, and cannot be sent"
+            headers.append((name.encode("ascii"), value.encode("latin-1", "replace")))
         headers += [
             (b"x-pollin-callback", quote(claimed.key, safe=_PLAIN).encode("ascii")),
             (b"x-pollin-attempt", b"%d" % claimed.attempt),

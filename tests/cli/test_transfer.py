@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pollin_actors.backends.sqlite.migrations import MIGRATIONS
 from pollin_actors.cli import main
 from pollin_actors.cli.transfer import progress
 from pollin_actors.web import admin
-from tests.cli.command import Running
+from tests.cli.command import TIMEOUT, Running
 from tests.cli.inboxes import TOKEN, Cli, kill, push
 from tests.web.served import served
 
@@ -45,6 +46,32 @@ class TestDump:
         assert ran.err.startswith("written  out.ndjson  ")
         assert Path("out.ndjson").read_text() == cli("dump").out
         assert os.stat("out.ndjson").st_mode & 0o777 == 0o600
+
+    def test_a_pipe_stays_one(self, cli: Cli) -> None:
+        """It is written into: no file takes its place, nor that of a device, as /dev/null."""
+        push(cli.app, "a")
+        os.mkfifo("pipe")
+        read: list[bytes] = []
+        reader = threading.Thread(
+            target=lambda: read.append(Path("pipe").read_bytes()), daemon=True
+        )
+        reader.start()
+        ran = cli("dump", "--output", "pipe")
+        reader.join(TIMEOUT)
+        assert read == [cli("dump").out.encode()]
+        assert Path("pipe").is_fifo()
+        assert ran.err == f"written  pipe  {len(read[0])} B\n"
+        assert not [name for name in os.listdir() if name.startswith(".pipe")]
+
+    def test_what_a_link_points_at_is_written(self, cli: Cli) -> None:
+        """The link stays one; one that leads nowhere in the end is said."""
+        Path("there").write_text("before")
+        Path("link").symlink_to("there")
+        cli("dump", "--output", "link")
+        assert Path("link").is_symlink()
+        assert Path("there").read_text() == cli("dump").out
+        Path("loop").symlink_to("loop")
+        assert "file 'loop' cannot be used" in cli.fails("dump", "--output", "loop", code=2)
 
     def test_a_file_that_was_there_stays_if_it_fails(self, cli: Cli) -> None:
         """Nothing half done is left behind."""
@@ -108,6 +135,19 @@ class TestLoad:
         assert "was cut off" in cli.fails("load", code=2, stdin=first)
         assert "line 1 of the dump" in cli.fails("load", code=2, stdin=b"\x1b[2Jrubbish")
         assert "cannot be used" in cli.fails("load", "missing", code=2)
+
+    def test_one_that_is_wrong_in_the_middle(self, cli: Cli) -> None:
+        """What came before is loaded; that is said, and that it may be loaded again."""
+        for key in ("a", "b", "c"):
+            push(cli.app, key)
+        *lines, c, end = cli("dump").out.encode().splitlines(keepends=True)
+        cli.app.callbacks.reset("orders").get()
+        said = cli.fails("load", code=2, stdin=b"".join([*lines, b"rubbish\n", c, end]))
+        assert "line 5 of the dump" in said
+        assert "what came before is loaded; loading it again adds nothing twice" in said
+        assert ids(cli.app) == ["a", "b"]
+        # Where nothing was added nothing is said of it.
+        assert "loaded" not in cli.fails("load", code=2, stdin=b"".join([*lines, b"rubbish\n"]))
 
     def test_an_interrupt_while_it_waits_for_more(self, cli: Cli) -> None:
         """It ends at once, quietly; what was read is loaded, and can be loaded again."""
