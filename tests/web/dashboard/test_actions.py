@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from pollin_actors import Application, Callback, Endpoint, Secret
 from pollin_actors.backends.memory import MemoryBackend
@@ -101,11 +102,16 @@ def test_an_endpoint_is_disabled_and_enabled(visitor: Visitor, memory: Applicati
 def test_a_generated_secret_is_shown_once(visitor: Visitor, memory: Application) -> None:
     """To who had it generated, and on no other page."""
     assert visitor.post("/endpoints/orders/rotate", overlap="1").status_code == 422
-    answer = visitor.post("/endpoints/orders/rotate", overlap="1", confirmed="1")
+    with capture_logs() as told:
+        answer = visitor.post("/endpoints/orders/rotate", overlap="1", confirmed="1")
+    # As every change, and without what it has changed to.
+    (changed,) = [it for it in told if it["event"] == "dashboard.changed"]
+    assert changed["path"] == "/endpoints/orders/rotate"
     endpoint = memory.endpoints.find("orders").get()
     assert endpoint is not None
     secret = endpoint.secret.reveal()
     assert secret in answer.text
+    assert secret not in str(told)
     assert len(endpoint.old_secrets) == 1
     page = visitor.page("/endpoints/orders")
     assert secret not in page
