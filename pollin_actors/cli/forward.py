@@ -7,14 +7,12 @@ import contextlib
 import os
 import random
 import re
-import signal
 import socket
 import threading
-from collections.abc import Iterator
-from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from pollin_actors.cli.ending import Terminated, terminable
 from pollin_actors.cli.errors import CommandError, Exit, NotThere, Unavailable, UserError
 from pollin_actors.cli.human import duration
 from pollin_actors.cli.inbox import Claimed, Inbox
@@ -48,10 +46,6 @@ WAIT_S = 20.0
 SLACK_S = 30.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 AGAIN_S = 1.0
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: as Ctrl-C, and with an exit code of its own."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -95,13 +89,13 @@ def forward(arguments: argparse.Namespace) -> int:
     if http_url(arguments.url) is None:
         raise UserError("URL: expected one of http or https, such as http://127.0.0.1:3000/hooks")
     with (
-        _terminable(),
+        terminable(),
         open_inbox(arguments) as inbox,
         http_client(arguments.url, arguments.answer_within) as client,
     ):
         try:
             return _Forward(arguments, inbox, client).run()
-        except _Terminated:
+        except Terminated:
             return Exit.TERMINATED
 
 
@@ -250,20 +244,3 @@ class _Forward:
     def _ask(self, operation: str, claimed: Claimed, **more: object) -> None:
         body = {"key": claimed.key, "token": claimed.token, **more}
         self._inbox.ask(operation, self._arguments.endpoint, body=body)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the command in order: what is claimed goes back."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

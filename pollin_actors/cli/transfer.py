@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pollin_actors.cli.errors import CommandError, Unavailable, UserError
+from pollin_actors.cli.ending import Terminated, terminable
+from pollin_actors.cli.errors import CommandError, Exit, Unavailable, UserError
 from pollin_actors.cli.human import size
 from pollin_actors.cli.inbox import Inbox
 from pollin_actors.cli.options import Commands, add_command, open_inbox, output_of
@@ -55,6 +56,14 @@ def add_parsers(commands: Commands) -> None:
 
 def dump(arguments: argparse.Namespace) -> int:
     """Write a dump."""
+    with terminable():
+        try:
+            return _dump(arguments)
+        except Terminated:
+            return Exit.TERMINATED  # no part of a file is left, which would hold credentials
+
+
+def _dump(arguments: argparse.Namespace) -> int:
     with open_inbox(arguments) as inbox, _written(arguments.output) as file:
         ids = arguments.endpoints or [it["id"] for it in inbox.endpoints()]
         # With one that says what it is, and one that says that it ends.

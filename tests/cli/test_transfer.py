@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import sqlite3
 import threading
 from contextlib import closing
@@ -82,6 +84,37 @@ class TestDump:
         assert sorted(os.listdir()) == sorted(before)
         said = cli.fails("dump", "--output", "no/such/folder", code=2)
         assert "file 'no/such/folder' cannot be used" in said
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_a_signal_leaves_no_part_of_a_file(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+    ) -> None:
+        """It would hold what headers hold, under a name that nobody looks for."""
+        begun, go_on = threading.Event(), threading.Event()
+
+        async def half(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/dump":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                line = b'{"pollin":"dump"}\n' * 10_000
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+                begun.set()
+                await asyncio.to_thread(go_on.wait, TIMEOUT)
+            else:
+                await api(scope, receive, send)
+
+        api: Any = admin(app, token=TOKEN)
+        with served(half, "h11") as url:
+            options = ("dump", "--output", "out.ndjson", "--server", url)
+            try:
+                with Running(*options, POLLIN_TOKEN=TOKEN) as running:
+                    assert begun.wait(TIMEOUT)
+                    # It was made before anything was asked for.
+                    (part,) = Path().glob(".out.ndjson.*")
+                    assert running.stop(number) == (code, "", "")
+            finally:
+                go_on.set()
+        assert not part.exists()
+        assert not Path("out.ndjson").exists()
 
     def test_one_that_ends_too_early(
         self,
