@@ -91,9 +91,14 @@ class Access:
         material = b"".join(sorted(token.key for token in self._keys))
         if key is not None:
             material += _key(key)
-        elif not material:
+        lasting = bool(material)
+        if not lasting:
             material = secrets.token_bytes(32)
         self.root_key = hmac.digest(material, b"root", "sha256")
+        # Tells dashboards of one host apart, whose cookies know no ports. One whose key is new with
+        # each process has none, or browsers would gather the cookies of all its processes.
+        mark = hmac.digest(self.root_key, b"cookie", "sha256").hex()[:8]
+        self.mark = f"_{mark}" if lasting else ""
 
     def __repr__(self) -> str:
         return f"<access by {len(self._keys)} tokens>"

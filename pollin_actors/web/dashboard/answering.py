@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pollin_actors.web.admin_api.problems import Kind, Problem, problem_of
 from pollin_actors.web.dashboard.access import Role
-from pollin_actors.web.dashboard.door import COOKIE, NOBODY_COOKIE, Door
+from pollin_actors.web.dashboard.door import Door
 from pollin_actors.web.dashboard.notices import NOTICES
 from pollin_actors.web.dashboard.render import ESCAPED, render
 from pollin_actors.web.dashboard.sessions import LIFETIME_S, Session
@@ -170,10 +170,10 @@ class Base:
             "samesite": "strict",
         }
         if session is None:
-            response.delete_cookie(COOKIE, **common)
+            response.delete_cookie(self._door.cookie, **common)
         else:
             value = self._door.sessions.write(session)
-            name = NOBODY_COOKIE if session.role is None else COOKIE
+            name = self._door.nobody_cookie if session.role is None else self._door.cookie
             response.set_cookie(name, value, max_age=LIFETIME_S, **common)
 
     async def form(self, request: Request, session: Session | None) -> dict[str, str]:

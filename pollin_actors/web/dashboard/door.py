@@ -13,7 +13,7 @@ from pollin_actors.web.dashboard.attempts import Attempts
 from pollin_actors.web.dashboard.live import Streams
 from pollin_actors.web.dashboard.sessions import Session, Sessions
 
-__all__ = ["COOKIE", "NOBODY_COOKIE", "Door"]
+__all__ = ["Door"]
 
 COOKIE = "pollin_dashboard"
 """Of who has logged in."""
@@ -33,6 +33,8 @@ class Door:
 
     def __init__(self, access: Access) -> None:
         self.access = access
+        self.cookie = COOKIE + access.mark
+        self.nobody_cookie = NOBODY_COOKIE + access.mark
         self.sessions = Sessions(access)
         self.attempts = Attempts()
         self.streams = Streams()
@@ -50,7 +52,7 @@ class Door:
     def session(self, request: Request) -> Session | None:
         """The session that the request shows, if it is one."""
         now = time.time()
-        for name in (COOKIE, NOBODY_COOKIE):
+        for name in (self.cookie, self.nobody_cookie):
             found = self.sessions.read(request.cookies.get(name, ""), now)
             if found is not None:
                 return found

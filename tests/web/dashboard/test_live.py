@@ -202,7 +202,7 @@ def test_a_stream_ends_with_its_time(visitor: Visitor, monkeypatch: pytest.Monke
 def test_a_stream_ends_with_the_session(visitor: Visitor, memory: Application) -> None:
     """Who has logged out sees nothing that comes after that."""
     sessions = visitor.service.state.door.sessions
-    session = sessions.read(visitor.client.cookies["pollin_dashboard"], 0.0)
+    session = sessions.read(visitor.client.cookies[visitor.cookie_name], 0.0)
 
     async def look() -> None:
         async with listening(visitor, "/callbacks", "endpoint=orders") as stream:
