@@ -40,7 +40,7 @@ _OF_THE_CONNECTION = {
     "accept-encoding",
 }
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_NOT_IN_A_VALUE = re.compile(r"[\0\r\n]")
+_NOT_IN_A_VALUE = re.compile(r"[\0\n\v\f\r]")
 _PLAIN = "!#$&'()*+,/:;=?@[]~ "
 WAIT_S = 20.0
 SLACK_S = 30.0
@@ -210,6 +210,8 @@ class _Forward:
             # What is in its body is nobody's business, and may be without end.
             answer = self._client.send(request, stream=True)
             answer.close()
+        except httpx.LocalProtocolError:
+            return None, "it is no request that HTTP can carry"  # its text may show what is in it
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             if isinstance(error, httpx.TimeoutException):
                 within = duration(self._arguments.answer_within)

@@ -193,6 +193,19 @@ def test_a_header_that_http_cannot_carry(cli: Cli, target: Target, name: str) ->
     assert len(target.requests) == backend
 
 
+@pytest.mark.parametrize("code", [*range(0x20), 0x7F, 0x80, 0x9B, 0xFF])
+def test_no_reason_shows_what_a_header_holds(cli: Cli, target: Target, code: int) -> None:
+    """Whatever HTTP thinks of a character in it."""
+    request = Request([("x-own", f"s3cret{chr(code)}more")], b"")
+    cli.app.callbacks.push("orders", Callback.new(request, id="a")).get()
+    once = ("--drain", "--dead-letter", "failed", "--max-attempts", "1")
+    ran = cli("forward", "orders", target.url, *once, code=None)
+    assert ran.code in (0, 1)
+    records = cli.app.callbacks.history("orders", key="a").get()
+    for text in (ran.out, ran.err, str(records)):
+        assert "s3cret" not in text
+
+
 def test_white_space_around_values_is_none_of_them(cli: Cli, target: Target) -> None:
     """HTTP says so, and refuses to carry it."""
     request = Request([("x-a", " \tb ")], b"")
