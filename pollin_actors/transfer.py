@@ -157,6 +157,7 @@ def load(
     except Exception as error:
         # An earlier line may have failed too, and nothing is to be under way any more.
         earlier = loading.abandon()
+        loading.tell_what_is_done(error if earlier is None else earlier)
         if earlier is not None:
             raise earlier from error
         raise
@@ -226,6 +227,12 @@ class _Loading:
             except Exception as error:
                 first = first or error
         return first
+
+    def tell_what_is_done(self, error: Exception) -> None:
+        """Have an error say that what came before is loaded, unless it says so, or nothing is."""
+        said = " ".join([str(error), *getattr(error, "__notes__", ())])
+        if (self._created or self._queued) and "load" not in said:
+            error.add_note("what came before is loaded; loading it again adds nothing twice")
 
     def restore_endpoints(self, failed: bool = False) -> None:
         self._loosened.restore(failed)

@@ -83,6 +83,7 @@ PLUGINS = {
     "pollin_actors.web.dashboard.door": {"starlette"},
     "pollin_actors.web.dashboard.entrances": {"starlette"},
     "pollin_actors.web.dashboard.live": {"anyio", "starlette"},
+    "pollin_actors.web.dashboard.places": {"anyio"},
     "pollin_actors.web.dashboard.render": {"jinja2"},
     "pollin_actors.web.dashboard.search": {"anyio"},
     "pollin_actors.web.dashboard.service": {"anyio", "starlette"},

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from pollin_actors.cli.callbacks import move_to
-from pollin_actors.cli.errors import NotThere, UserError
+from pollin_actors.cli.errors import Gone, NotThere, UserError
 from pollin_actors.cli.human import ago, size
 from pollin_actors.cli.inbox import Inbox, Json
 from pollin_actors.cli.options import Commands, Run, add_command, open_inbox, output_of
-from pollin_actors.cli.output import note
+from pollin_actors.cli.output import Output, note
 
 __all__ = ["add_parsers", "dead_letters"]
 
@@ -75,34 +76,52 @@ def _row(callback: Json, record: Json) -> list[object]:
 def retry(arguments: argparse.Namespace) -> int:
     """Put dead letters back."""
     output = output_of(arguments)
-    done = []
-    with open_inbox(arguments) as inbox:
-        for it in _wanted(inbox, arguments):
-            callback, record = it["callback"], it["record"]
-            target = arguments.to or record["from_phase"]
-            moved = move_to(inbox, arguments.endpoint, callback["id"], target, callback["phase"])
-            done.append(moved["id"])
-            if not output.as_json:
-                output.line(f"retried  {arguments.endpoint}  {moved['id']}  {moved['phase']}")
-    if output.as_json:
-        output.document({"retried": done})
-    return 0
+
+    def put_back(inbox: Inbox, it: Json) -> None:
+        callback, target = it["callback"], arguments.to or it["record"]["from_phase"]
+        moved = move_to(inbox, arguments.endpoint, callback["id"], target, callback["phase"])
+        if not output.as_json:
+            output.line(f"retried  {arguments.endpoint}  {moved['id']}  {moved['phase']}")
+
+    return _each(arguments, output, "retried", put_back)
 
 
 def discard(arguments: argparse.Namespace) -> int:
     """Remove dead letters."""
     output = output_of(arguments)
-    done = []
+
+    def remove(inbox: Inbox, it: Json) -> None:
+        query = {"key": it["callback"]["id"]}
+        # Listing many takes a while: what somebody has put back meanwhile is no dead letter.
+        phase = inbox.ask("fetch", arguments.endpoint, query=query)["phase"]
+        if phase != it["callback"]["phase"]:
+            raise Gone(f"callback {query['key']!r} was put into phase {phase!r} meanwhile")
+        inbox.ask("delete_callback", arguments.endpoint, query=query)
+        if not output.as_json:
+            output.line(f"discarded  {arguments.endpoint}  {query['key']}")
+
+    return _each(arguments, output, "discarded", remove)
+
+
+def _each(
+    arguments: argparse.Namespace, output: Output, word: str, do: Callable[[Inbox, Json], None]
+) -> int:
+    """Do something with each that is wanted: one that has gone meanwhile is no reason to leave the
+    others, and is said. The exit code."""
+    done, missed = [], 0
     with open_inbox(arguments) as inbox:
         for it in _wanted(inbox, arguments):
-            key = it["callback"]["id"]
-            inbox.ask("delete_callback", arguments.endpoint, query={"key": key})
-            done.append(key)
-            if not output.as_json:
-                output.line(f"discarded  {arguments.endpoint}  {key}")
+            try:
+                do(inbox, it)
+            except Gone as error:
+                missed += 1
+                note(f"pollin: {error}; it was left as it is")
+            else:
+                done.append(it["callback"]["id"])
     if output.as_json:
-        output.document({"discarded": done})
-    return 0
+        output.document({word: done})
+    # All that there are is all that there are still; what was named was to be there.
+    return 1 if missed and arguments.keys else 0
 
 
 def dead_letters(inbox: Inbox, endpoint_id: str, phase: str | None = None) -> list[Json]:

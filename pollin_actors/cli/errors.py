@@ -20,6 +20,7 @@ __all__ = [
     "EXIT_CODES",
     "CommandError",
     "Exit",
+    "Gone",
     "NotThere",
     "Unavailable",
     "UserError",
@@ -70,6 +71,10 @@ class NotThere(CommandError):
     code = Exit.NOT_THERE
 
 
+class Gone(NotThere):
+    """A callback that is not there any more, or not where it was: somebody else was quicker."""
+
+
 class Unavailable(CommandError):
     """The backend or the server could not do it."""
 
@@ -105,6 +110,8 @@ def of_problem(problem: dict[str, Any], where: str) -> CommandError:
         names = problem.get("known")
         known = ", ".join(map(repr, names)) if isinstance(names, list) and names else "none"
         return NotThere(f"there is no such handler: expected one of {known}")
+    if name in ("callback-not-found", "phase-conflict"):
+        return Gone(detail)
     if name in ("full", "unknown-phase") or status in (403, 404, 409):
         return NotThere(detail)
     if isinstance(status, int) and status < 500 and status != 408:

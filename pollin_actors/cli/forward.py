@@ -6,14 +6,13 @@ import argparse
 import contextlib
 import os
 import random
-import signal
+import re
 import socket
 import threading
-from collections.abc import Iterator
-from types import FrameType
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+from pollin_actors.cli.ending import Terminated, terminable
 from pollin_actors.cli.errors import CommandError, Exit, NotThere, Unavailable, UserError
 from pollin_actors.cli.human import duration
 from pollin_actors.cli.inbox import Claimed, Inbox
@@ -26,6 +25,7 @@ from pollin_actors.cli.options import (
     seconds,
 )
 from pollin_actors.cli.output import Output, note
+from pollin_actors.cli.urls import http_url
 
 if TYPE_CHECKING:
     import httpx
@@ -39,15 +39,13 @@ _OF_THE_CONNECTION = {
     # What comes back is not looked at.
     "accept-encoding",
 }
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_NOT_IN_A_VALUE = re.compile(r"[\0\n\v\f\r]")
 _PLAIN = "!#$&'()*+,/:;=?@[]~ "
 WAIT_S = 20.0
 SLACK_S = 30.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 AGAIN_S = 1.0
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: as Ctrl-C, and with an exit code of its own."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -88,17 +86,16 @@ def forward(arguments: argparse.Namespace) -> int:
 
     if arguments.max_attempts is not None and arguments.dead_letter is None:
         raise UserError("--max-attempts: expected --dead-letter with it, got none")
-    url = urlsplit(arguments.url)
-    if url.scheme not in ("http", "https") or not url.hostname:
+    if http_url(arguments.url) is None:
         raise UserError("URL: expected one of http or https, such as http://127.0.0.1:3000/hooks")
     with (
-        _terminable(),
+        terminable(),
         open_inbox(arguments) as inbox,
         http_client(arguments.url, arguments.answer_within) as client,
     ):
         try:
             return _Forward(arguments, inbox, client).run()
-        except _Terminated:
+        except Terminated:
             return Exit.TERMINATED
 
 
@@ -190,11 +187,15 @@ class _Forward:
                 "pollin: a server hides headers with credentials and signatures: they are left "
                 "out; --backend sends them, too"
             )
-        headers = [
-            (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-            for name, value in claimed.headers
-            if name.lower() not in _OF_THE_CONNECTION
-        ]
+        headers = []
+        for name, text in claimed.headers:
+            if name.lower() in _OF_THE_CONNECTION:
+                continue
+            value = text.strip(" \t")
+            if not _NAME.fullmatch(name) or _NOT_IN_A_VALUE.search(value):
+                # Not what is in it: it may be a secret, and the reason is kept.
+                return None, f"its header {name[:80]!a} is none of HTTP, and cannot be sent"
+            headers.append((name.encode("ascii"), value.encode("latin-1", "replace")))
         headers += [
             (b"x-pollin-callback", quote(claimed.key, safe=_PLAIN).encode("ascii")),
             (b"x-pollin-attempt", b"%d" % claimed.attempt),
@@ -209,6 +210,8 @@ class _Forward:
             # What is in its body is nobody's business, and may be without end.
             answer = self._client.send(request, stream=True)
             answer.close()
+        except httpx.LocalProtocolError:
+            return None, "it is no request that HTTP can carry"  # its text may show what is in it
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             if isinstance(error, httpx.TimeoutException):
                 within = duration(self._arguments.answer_within)
@@ -243,20 +246,3 @@ class _Forward:
     def _ask(self, operation: str, claimed: Claimed, **more: object) -> None:
         body = {"key": claimed.key, "token": claimed.token, **more}
         self._inbox.ask(operation, self._arguments.endpoint, body=body)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the command in order: what is claimed goes back."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from datetime import UTC, datetime
@@ -76,7 +77,10 @@ def read_duration(text: str, option: str) -> float:
     found = _DURATION.fullmatch(text.strip())
     if found is None:
         raise UserError(f"{option}: expected {_DURATIONS}, got {text[:80]!r}")
-    return float(found[1]) * _UNITS[found[2]]
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if not math.isfinite(seconds):
+        raise UserError(f"{option}: expected {_DURATIONS}, got one without end")
+    return seconds
 
 
 def read_moment(text: str, option: str) -> int:

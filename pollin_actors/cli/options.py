@@ -30,6 +30,8 @@ Run: TypeAlias = Callable[[argparse.Namespace], int]
 
 DEFAULT_BACKEND = "sqlite:///pollin.db"
 DEFAULT_TIMEOUT = 10.0
+# Thirty years: nothing waits for longer, and no clock of a system can be asked to.
+LONGEST_S = 1e9
 
 
 def add_command(
@@ -98,8 +100,9 @@ def seconds(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"expected a number of seconds > 0, got {text[:80]!r}")
+    if not 0 < value <= LONGEST_S:
+        expected = f"a number of seconds > 0, at most {LONGEST_S:.0f}"
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text[:80]!r}")
     return value
 
 

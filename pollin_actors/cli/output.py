@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
-from pollin_actors.cli.screen import Screen, one_line, printable
+from pollin_actors.cli.errors import UserError
+from pollin_actors.cli.screen import Screen, drop_the_rest, one_line, printable
 
-__all__ = ["Output", "note"]
+__all__ = ["Output", "note", "writing"]
 
 # ASCII only: nothing in it can move a cursor, and no encoding lacks it.
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(", ", ": ")).encode
@@ -18,7 +20,8 @@ _encode = json.JSONEncoder(ensure_ascii=True, separators=(", ", ": ")).encode
 class Output:
     """Standard output.
 
-    Writing raises ``BrokenPipeError`` when nobody reads any more.
+    Writing raises ``BrokenPipeError`` when nobody reads any more, and ``UserError`` when it cannot
+    take more, as a full disk.
 
     Args:
         as_json: whether documents are asked for, rather than text.
@@ -66,18 +69,41 @@ class Output:
             for text in data.decode("utf-8", "replace").splitlines():
                 self.line(text)
             return
-        stream.flush()
-        stream.buffer.write(data)
-        stream.buffer.flush()
+        with writing(stream):
+            stream.flush()
+            stream.buffer.write(data)
+            stream.buffer.flush()
 
     def _write(self, text: str) -> None:
         if self._stream is None:
             raise BrokenPipeError
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        with writing(self._stream):
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def writing(stream: TextIO | None) -> Iterator[None]:
+    """Around what writes to stdout.
+
+    Raises:
+        UserError: it cannot take more; nobody reading any more stays ``BrokenPipeError``.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_the_rest(stream)
+        reason = error.strerror or type(error).__name__
+        raise UserError(f"what is asked for cannot be written to stdout ({reason})") from None
 
 
 def note(text: str) -> None:
-    """A line on stderr, beside the output."""
+    """A line on stderr, beside the output. It is lost where nobody reads, or none can be written:
+    what was asked for does not depend on it."""
     if sys.stderr is not None:
-        print(printable(text), file=sys.stderr, flush=True)
+        try:
+            print(printable(text), file=sys.stderr, flush=True)
+        except OSError:
+            drop_the_rest(sys.stderr)

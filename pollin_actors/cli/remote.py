@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from pollin_actors.cli.errors import CommandError, Unavailable, UserError, of_problem
 from pollin_actors.cli.inbox import Claimed, Inbox, Json, only_backend
+from pollin_actors.cli.urls import http_url
 from pollin_actors.errors import MissingExtra
 from pollin_actors.web.admin_api.schemas import COMPONENTS, ref
 from pollin_actors.web.admin_api.table import Operation
@@ -239,12 +240,8 @@ def _fits(value: Any, schema: Schema) -> bool:
 
 
 def _read_url(text: str) -> str:
-    try:
-        url = urlsplit(text)
-        fits = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        fits, url = False, urlsplit("")
-    if not fits or not text.isprintable() or " " in text:
+    url = http_url(text)
+    if url is None:
         expected = "a URL such as http://127.0.0.1:8080/admin"
         # Not what came: it may be a token in the wrong place.
         raise UserError(

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from pollin_actors.resources import Request
 
-__all__ = ["Screen", "one_line", "printable", "summary"]
+__all__ = ["Screen", "drop_the_rest", "one_line", "printable", "summary"]
 
 WIDTH = 200
 
@@ -38,13 +38,16 @@ class Screen:
             stream.flush()
         except (OSError, ValueError):
             self.broken = True
-            self._drop_the_rest(stream)
+            drop_the_rest(stream)
             return False
         return True
 
-    def _drop_the_rest(self, stream: TextIO) -> None:
-        # What is still in the stream's buffer would raise once more when the interpreter ends.
-        with contextlib.suppress(OSError, ValueError):
+
+def drop_the_rest(stream: TextIO | None) -> None:
+    """Give up a stream that broke: what is still in its buffer would raise once more when the
+    interpreter ends."""
+    with contextlib.suppress(OSError, ValueError):
+        if stream is not None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             try:
                 os.dup2(nowhere, stream.fileno())

@@ -279,8 +279,10 @@ def with_admin(receiver: Any, app: Application, token: str) -> Any:
         if service is None:
             await receiver(scope, receive, send)
         else:
-            # As a mount does it.
-            await service({**scope, "root_path": scope.get("root_path", "") + at}, receive, send)
+            # As a mount does it; and what is shown in the banner is the first page.
+            first = {"path": f"{path}/"} if path == DASHBOARD else {}
+            below = {"root_path": scope.get("root_path", "") + at}
+            await service({**scope, **first, **below}, receive, send)
 
     return application
 

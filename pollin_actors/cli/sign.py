@@ -8,13 +8,13 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from pollin_actors.cli.callbacks import add_reading, read_body, read_file, read_headers
 from pollin_actors.cli.errors import UserError
 from pollin_actors.cli.human import duration, read_moment
 from pollin_actors.cli.options import Commands, add_command, open_inbox, output_of
 from pollin_actors.cli.signing import content_type_of, curl_line
+from pollin_actors.cli.urls import http_url
 from pollin_actors.errors import InvalidValue
 from pollin_actors.resources import Secret
 from pollin_actors.signatures import Delivery, Refused, Scheme, Verified, parse_scheme
@@ -73,8 +73,8 @@ def _add_signing(parser: argparse.ArgumentParser) -> None:
 def sign(arguments: argparse.Namespace) -> int:
     """Write a curl line."""
     output = output_of(arguments)
-    url = urlsplit(arguments.url)
-    if url.scheme not in ("http", "https") or not url.hostname or not arguments.url.isprintable():
+    url = http_url(arguments.url)
+    if url is None:
         raise UserError(
             "--url: expected one of http or https, such as http://127.0.0.1:8080/orders"
         )

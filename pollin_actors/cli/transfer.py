@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pollin_actors.cli.errors import CommandError, Unavailable, UserError
+from pollin_actors.cli.ending import Terminated, terminable
+from pollin_actors.cli.errors import CommandError, Exit, Unavailable, UserError
 from pollin_actors.cli.human import size
 from pollin_actors.cli.inbox import Inbox
 from pollin_actors.cli.options import Commands, add_command, open_inbox, output_of
-from pollin_actors.cli.output import note
+from pollin_actors.cli.output import note, writing
 
 __all__ = ["add_parsers", "progress"]
 
@@ -55,21 +56,30 @@ def add_parsers(commands: Commands) -> None:
 
 def dump(arguments: argparse.Namespace) -> int:
     """Write a dump."""
+    with terminable():
+        try:
+            return _dump(arguments)
+        except Terminated:
+            return Exit.TERMINATED  # no part of a file is left, which would hold credentials
+
+
+def _dump(arguments: argparse.Namespace) -> int:
     with open_inbox(arguments) as inbox, _written(arguments.output) as file:
         ids = arguments.endpoints or [it["id"] for it in inbox.endpoints()]
         # With one that says what it is, and one that says that it ends.
         total = sum(inbox.count(id) for id in dict.fromkeys(ids)) + len(ids) + 2
-        between, line = arguments.output is None and sys.stdout.isatty(), b""
+        between, line, length = arguments.output is None and sys.stdout.isatty(), b"", 0
         with progress("dumping", total, "lines", wanted=not between) as advance:
             for line in inbox.dump(arguments.endpoints, arguments.secrets):
                 file.write(line)
+                length += len(line)
                 advance(1)
         file.flush()
         if not line.startswith(_END):
             # A server cannot say so once it has begun.
             raise Unavailable(f"{inbox.where} ended the dump too early: see its log, and try again")
     if arguments.output is not None:
-        note(f"written  {arguments.output}  {size(os.path.getsize(arguments.output))}")
+        note(f"written  {arguments.output}  {size(length)}")
     return 0
 
 
@@ -103,21 +113,30 @@ def _written(name: str | None) -> Iterator[BinaryIO]:
         stream: Any = sys.stdout
         if stream is None:
             raise UserError("there is no standard output: give a file as --output")
-        yield stream.buffer
+        with writing(stream):
+            yield stream.buffer
         return
-    target = Path(name)
     try:
-        # Made by its owner, for its owner.
-        number, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except (OSError, ValueError) as error:
+        # What a link points at, and not the link.
+        target = Path(name).resolve()
+        # A pipe, or a device: no file may take its place.
+        part = None if target.exists() and not (target.is_file() or target.is_dir()) else ""
+        if part is None:
+            number = os.open(target, os.O_WRONLY)
+        else:
+            # Made by its owner, for its owner.
+            number, part = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except (OSError, RuntimeError, ValueError) as error:
         raise _unusable(name, error) from None
     try:
         with os.fdopen(number, "wb") as file:
             yield file
-        os.replace(part, target)
+        if part is not None:
+            os.replace(part, target)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
+        if part is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(part)
         if isinstance(error, OSError):
             raise _unusable(name, error) from None
         raise

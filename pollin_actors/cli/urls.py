@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["without_credentials"]
+__all__ = ["http_url", "without_credentials"]
+
+
+def http_url(text: str) -> SplitResult | None:
+    """The parts of a URL that something can be sent to; None for any other text."""
+    try:
+        url = urlsplit(text)
+        fits = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return None
+    return url if fits and text.isprintable() and " " not in text else None
 
 
 def without_credentials(url: str) -> str:

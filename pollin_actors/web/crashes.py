@@ -26,7 +26,9 @@ TEXT = 300
 _NAMES = r"authorization|cookie|secret|token|passw(?:or)?d|credential|api[-_]?key|signature|session"
 _REDACT = re.compile(
     rf"""(?ix)
-    (?P<name> [\w-]* (?:{_NAMES}) [\w-]* ["']? \s* [:=] \s*) (?:bearer\s+|basic\s+)? [^\s,;&)}}\]]+
+    (?P<name> [\w-]* (?:{_NAMES}) [\w-]* ["']? \s* [:=] \s*)
+        (?:bearer\s+|basic\s+)? (?: "[^"]*" | '[^']*' | [^\s,;&)}}\]]+ )
+    | (?P<url> \b[a-z][\w+.-]*://) [^\s/?\#]+ (?=@)
     | (?P<scheme> \b(?:bearer|basic)\s+) [\w.~+/=-]+
     | \b (?:whsec_|sk_|ghp_|xox[a-z]-) [\w+/=-]+
     | \b [\w+/=-]{{32,}}
@@ -37,8 +39,12 @@ _REDACT = re.compile(
 def redact(text: str) -> str:
     """A text of an exception without what looks like a secret, on one line and not too long."""
     line = " ".join(text[: 4 * TEXT].split())
-    hidden = _REDACT.sub(lambda match: f"{match['name'] or match['scheme'] or ''}**********", line)
+    hidden = _REDACT.sub(_hidden, line)
     return hidden if len(hidden) <= TEXT else hidden[: TEXT - 1] + "…"
+
+
+def _hidden(match: re.Match[str]) -> str:
+    return f"{match['name'] or match['url'] or match['scheme'] or ''}**********"
 
 
 class Crash(NamedTuple):

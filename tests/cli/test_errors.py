@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import os
 import re
 import socket
+import sys
+from pathlib import Path
 
 import pytest
 
-from pollin_actors import cli
+from pollin_actors import Application, cli
+from pollin_actors.cli import dispatch
 from tests.cli.command import pollin
+from tests.cli.inboxes import orders, push, sqlite_url
 
 
 @pytest.mark.parametrize(
@@ -124,6 +132,82 @@ def test_help_of_serve_names_every_option_and_its_default(
         assert words in shown
 
 
+class Full(io.RawIOBase):
+    """A file on a disk that is full."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("count", "orders"),
+        ("list", "orders", "--json"),
+        ("fetch", "orders", "--body"),
+        ("dump",),
+        ("endpoint", "list"),
+    ],
+    ids=" ".join,
+)
+def test_an_output_that_is_full(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    """It is no error of the command: one line says what cannot be written, and why."""
+    url = sqlite_url(tmp_path)
+    with Application(url, endpoints=[orders()]) as app:
+        push(app, "a", b"x" * 100_000)
+    stdout = io.TextIOWrapper(io.BufferedWriter(Full()), encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        assert cli.main([*arguments, "--backend", url]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "pollin: what is asked for cannot be written to stdout (No space left on device)\n"
+    )
+    with contextlib.suppress(OSError):
+        stdout.close()
+
+
+def test_nobody_needs_to_read_what_is_beside_the_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exit codes are the same where stderr takes nothing."""
+    url = sqlite_url(tmp_path)
+    with Application(url, endpoints=[orders()]):
+        pass
+    stderr = io.TextIOWrapper(io.BufferedWriter(Full()), encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr)
+        assert cli.main(["dump", "--output", "out", "--backend", url]) == 0
+        assert cli.main(["count", "nothing", "--backend", url]) == 1
+        assert cli.main(["count", "--backend", url]) == 2
+    with contextlib.suppress(OSError):
+        stderr.close()
+    assert capsys.readouterr().out == ""
+
+
+def test_an_interrupt_while_it_is_imported_is_no_traceback() -> None:
+    """That takes a quarter of a second, in which one may think better of it."""
+    program = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *more):\n"
+        "        if name == 'structlog':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "from pollin_actors.cli import main\n"
+        "sys.exit(main())\n"
+    )
+    assert pollin("--version", program=["-c", program]) == (130, "", "")
+
+
 def test_an_interrupt_before_it_serves_is_no_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +216,7 @@ def test_an_interrupt_before_it_serves_is_no_traceback(
     def interrupted(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_parser", interrupted)
+    monkeypatch.setattr(dispatch, "new_parser", interrupted)
 
     assert cli.main([]) == 130
     assert capsys.readouterr().err == ""

@@ -177,6 +177,43 @@ def test_nobody_there_and_values(cli: Cli) -> None:
     assert second.endswith("cannot be reached (Connection refused)")
 
 
+@pytest.mark.parametrize("name", ["x-own", "authorization", "a b", "", ":query", "蜂"])
+def test_a_header_that_http_cannot_carry(cli: Cli, target: Target, name: str) -> None:
+    """It has failed, for a reason that names the header and never says what is in it."""
+    headers = [(name, "s3cret\r\nX-Evil: 1" if name.isascii() else "s3cret")]
+    cli.app.callbacks.push("orders", Callback.new(Request(headers, b""), id="a")).get()
+    once = ("--drain", "--dead-letter", "failed", "--max-attempts", "1")
+    backend = cli.remote and name == "authorization"  # a server has hidden it before
+    ran = cli("forward", "orders", target.url, *once, code=0 if backend else 1)
+    records = cli.app.callbacks.history("orders", key="a").get()
+    if not backend:
+        assert f"its header {name!a} is none of HTTP" in ran.out
+    for text in (ran.out, ran.err, str(records)):
+        assert "s3cret" not in text
+    assert len(target.requests) == backend
+
+
+@pytest.mark.parametrize("code", [*range(0x20), 0x7F, 0x80, 0x9B, 0xFF])
+def test_no_reason_shows_what_a_header_holds(cli: Cli, target: Target, code: int) -> None:
+    """Whatever HTTP thinks of a character in it."""
+    request = Request([("x-own", f"s3cret{chr(code)}more")], b"")
+    cli.app.callbacks.push("orders", Callback.new(request, id="a")).get()
+    once = ("--drain", "--dead-letter", "failed", "--max-attempts", "1")
+    ran = cli("forward", "orders", target.url, *once, code=None)
+    assert ran.code in (0, 1)
+    records = cli.app.callbacks.history("orders", key="a").get()
+    for text in (ran.out, ran.err, str(records)):
+        assert "s3cret" not in text
+
+
+def test_white_space_around_values_is_none_of_them(cli: Cli, target: Target) -> None:
+    """HTTP says so, and refuses to carry it."""
+    request = Request([("x-a", " \tb ")], b"")
+    cli.app.callbacks.push("orders", Callback.new(request)).get()
+    cli("forward", "orders", target.url, "--drain")
+    assert dict(target.requests[0][0])["x-a"] == "b"
+
+
 def test_what_is_wrong_is_said_before_anything_is_sent(cli: Cli, target: Target) -> None:
     """Phases, options and URLs are looked at first."""
     push(cli.app, "a")
@@ -189,6 +226,9 @@ def test_what_is_wrong_is_said_before_anything_is_sent(cli: Cli, target: Target)
             "--max-attempts: expected --dead-letter",
         ),
         (["orders", "ftp://x"], 2, "URL: expected one of http or https"),
+        (["orders", "http://["], 2, "URL: expected one of http or https"),
+        (["orders", "http://127.0.0.1:99999/"], 2, "URL: expected one of http or https"),
+        (["orders", target.url, "--answer-within", "1e300"], 2, "--answer-within: expected a"),
         (["nothing", target.url], 1, "does not exist"),
     ):
         assert said in cli.fails("forward", *arguments, code=code)

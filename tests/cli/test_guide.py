@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pollin_actors import cli
+from pollin_actors.cli.dispatch import new_parser
 from pollin_actors.cli.errors import EXIT_CODES
 from tests.examples.programs import ROOT
 
@@ -26,12 +26,12 @@ def test_every_line_can_be_entered(line: str, tmp_path: Path) -> None:
     for end in ("<", ">"):
         if end in words:
             words = words[: words.index(end)]
-    cli._parser().parse_args(words)
+    new_parser().parse_args(words)
 
 
 def test_every_command_is_in_it() -> None:
     """Those of the help, with those below them."""
-    parser = cli._parser()
+    parser = new_parser()
     shown = set()
     for line in COMMANDS:
         words = shlex.split(line, comments=True)

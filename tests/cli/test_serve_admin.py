@@ -46,6 +46,11 @@ def test_the_admin_api_is_there_for_who_has_the_token() -> None:
         assert status(f"{server.url}/admin/endpoints", TOKEN) == 200
         assert status(f"{server.url}/admin/endpoints", "another-token-of-nobody") == 401
         assert "log in" in page(f"{server.url}/dashboard/login").lower()
+        # As it is shown.
+        shown = server.dashboard.split()[1]
+        answer = httpx.get(shown, timeout=TIMEOUT, trust_env=False)
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "/dashboard/login"
         assert status(f"{server.url}/administrators", TOKEN) == 405
         post(server)
         assert [server.line().split()[0] for _ in range(3)] == ["queued", "popped", "processed"]

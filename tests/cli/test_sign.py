@@ -236,6 +236,13 @@ class TestVerify:
         assert "expected headers" in tool.fails(*options, stdin=request_, code=2)
 
 
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://[", "http://x:99999/", "http://x y"])
+def test_where_nothing_can_be_sent_to(tool: Cli, url: str) -> None:
+    """Whatever is wrong with a URL is one line."""
+    said = tool.fails("sign", "--scheme", "github", "--secret", "x", "--url", url, code=2)
+    assert "--url: expected one of http or https" in said
+
+
 @pytest.mark.parametrize(
     ("text", "headers", "body"),
     [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
+import signal
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from pollin_actors.cli.transfer import progress
 from pollin_actors.cli.urls import without_credentials
 from pollin_actors.errors import BackendUnavailable
 from pollin_actors.web import admin
-from tests.cli.command import Running
+from tests.cli.command import TIMEOUT, Running
 from tests.cli.inboxes import TOKEN, Cli, kill, push
 from tests.servers import postgres, valkey
 from tests.web.served import served
@@ -54,6 +57,32 @@ class TestDump:
         assert Path("out.ndjson").read_text() == cli("dump").out
         assert os.stat("out.ndjson").st_mode & 0o777 == 0o600
 
+    def test_a_pipe_stays_one(self, cli: Cli) -> None:
+        """It is written into: no file takes its place, nor that of a device, as /dev/null."""
+        push(cli.app, "a")
+        os.mkfifo("pipe")
+        read: list[bytes] = []
+        reader = threading.Thread(
+            target=lambda: read.append(Path("pipe").read_bytes()), daemon=True
+        )
+        reader.start()
+        ran = cli("dump", "--output", "pipe")
+        reader.join(TIMEOUT)
+        assert read == [cli("dump").out.encode()]
+        assert Path("pipe").is_fifo()
+        assert ran.err == f"written  pipe  {len(read[0])} B\n"
+        assert not [name for name in os.listdir() if name.startswith(".pipe")]
+
+    def test_what_a_link_points_at_is_written(self, cli: Cli) -> None:
+        """The link stays one; one that leads nowhere in the end is said."""
+        Path("there").write_text("before")
+        Path("link").symlink_to("there")
+        cli("dump", "--output", "link")
+        assert Path("link").is_symlink()
+        assert Path("there").read_text() == cli("dump").out
+        Path("loop").symlink_to("loop")
+        assert "file 'loop' cannot be used" in cli.fails("dump", "--output", "loop", code=2)
+
     def test_a_file_that_was_there_stays_if_it_fails(self, cli: Cli) -> None:
         """Nothing half done is left behind."""
         Path("out.ndjson").write_text("before")
@@ -63,6 +92,37 @@ class TestDump:
         assert sorted(os.listdir()) == sorted(before)
         said = cli.fails("dump", "--output", "no/such/folder", code=2)
         assert "file 'no/such/folder' cannot be used" in said
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_a_signal_leaves_no_part_of_a_file(
+        self, app: Application, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+    ) -> None:
+        """It would hold what headers hold, under a name that nobody looks for."""
+        begun, go_on = threading.Event(), threading.Event()
+
+        async def half(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/dump":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                line = b'{"pollin":"dump"}\n' * 10_000
+                await send({"type": "http.response.body", "body": line, "more_body": True})
+                begun.set()
+                await asyncio.to_thread(go_on.wait, TIMEOUT)
+            else:
+                await api(scope, receive, send)
+
+        api: Any = admin(app, token=TOKEN)
+        with served(half, "h11") as url:
+            options = ("dump", "--output", "out.ndjson", "--server", url)
+            try:
+                with Running(*options, POLLIN_TOKEN=TOKEN) as running:
+                    assert begun.wait(TIMEOUT)
+                    # It was made before anything was asked for.
+                    (part,) = Path().glob(".out.ndjson.*")
+                    assert running.stop(number) == (code, "", "")
+            finally:
+                go_on.set()
+        assert not part.exists()
+        assert not Path("out.ndjson").exists()
 
     def test_one_that_ends_too_early(
         self,
@@ -116,6 +176,19 @@ class TestLoad:
         assert "was cut off" in cli.fails("load", code=2, stdin=first)
         assert "line 1 of the dump" in cli.fails("load", code=2, stdin=b"\x1b[2Jrubbish")
         assert "cannot be used" in cli.fails("load", "missing", code=2)
+
+    def test_one_that_is_wrong_in_the_middle(self, cli: Cli) -> None:
+        """What came before is loaded; that is said, and that it may be loaded again."""
+        for key in ("a", "b", "c"):
+            push(cli.app, key)
+        *lines, c, end = cli("dump").out.encode().splitlines(keepends=True)
+        cli.app.callbacks.reset("orders").get()
+        said = cli.fails("load", code=2, stdin=b"".join([*lines, b"rubbish\n", c, end]))
+        assert "line 5 of the dump" in said
+        assert "what came before is loaded; loading it again adds nothing twice" in said
+        assert ids(cli.app) == ["a", "b"]
+        # Where nothing was added nothing is said of it.
+        assert "loaded" not in cli.fails("load", code=2, stdin=b"".join([*lines, b"rubbish\n"]))
 
     def test_an_interrupt_while_it_waits_for_more(self, cli: Cli) -> None:
         """It ends at once, quietly; what was read is loaded, and can be loaded again."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pollin_actors import Application, Callback, Endpoint
+from pollin_actors.cli import dead as dead_command
 from tests.cli.inboxes import TOKEN, Cli, kill, orders, push, remote_of
 
 # A session, whose every step says the same on a backend and through a server.
@@ -247,6 +249,34 @@ class TestDead:
         """And nothing else."""
         assert dead.json("dead", "discard", "orders", "--all") == {"discarded": ["a", "b"]}
         assert [it.id for it in dead.app.callbacks.dump("orders")] == ["c", "d"]
+
+    @pytest.mark.parametrize("action", ["retry", "discard"])
+    @pytest.mark.parametrize("named", [True, False])
+    def test_somebody_else_was_quicker(
+        self, dead: Cli, monkeypatch: pytest.MonkeyPatch, action: str, named: bool
+    ) -> None:
+        """It is left as it is and said, and the others are done; what was named was to be there."""
+        listed = dead_command.dead_letters
+
+        def meanwhile(*arguments: Any) -> Any:
+            found = listed(*arguments)
+            dead.app.callbacks.update_phase("orders", key="a", phase="done").get()
+            return found
+
+        monkeypatch.setattr(dead_command, "dead_letters", meanwhile)
+        which = ("a", "b") if named else ("--all",)
+        ran = dead("dead", action, "orders", *which, "--json", code=1 if named else 0)
+        assert list(ran.json.values()) == [["b"]]
+        assert "'a'" in ran.err
+        assert ran.err.endswith("; it was left as it is\n")
+        left = {it.id: it.phase for it in dead.app.callbacks.dump("orders")}
+        assert left["a"] == "done"
+        assert left.get("b") == ("received" if action == "retry" else None)
+
+    def test_a_phase_that_is_not_there(self, dead: Cli) -> None:
+        """It is none of those that have gone."""
+        said = dead.fails("dead", "retry", "orders", "--all", "--to", "nothing", code=1)
+        assert "has no phase 'nothing'" in said
 
     def test_what_is_none_is_left_alone(self, dead: Cli) -> None:
         """Also those that come before it."""

@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pollin_actors.errors import InvalidValue
 from pollin_actors.secret import Secret
 from pollin_actors.web.admin_api.tokens import Tokens
 
-__all__ = ["Access", "Authenticate", "Role", "TokenKey"]
+__all__ = ["Access", "Authenticate", "Role", "TokenKey", "split_url"]
 
 _ROUNDS = 50_000
 _SALT = b"pollin dashboard"
@@ -91,9 +91,14 @@ class Access:
         material = b"".join(sorted(token.key for token in self._keys))
         if key is not None:
             material += _key(key)
-        elif not material:
+        lasting = bool(material)
+        if not lasting:
             material = secrets.token_bytes(32)
         self.root_key = hmac.digest(material, b"root", "sha256")
+        # Tells dashboards of one host apart, whose cookies know no ports. One whose key is new with
+        # each process has none, or browsers would gather the cookies of all its processes.
+        mark = hmac.digest(self.root_key, b"cookie", "sha256").hex()[:8]
+        self.mark = f"_{mark}" if lasting else ""
 
     def __repr__(self) -> str:
         return f"<access by {len(self._keys)} tokens>"
@@ -138,8 +143,16 @@ def _derive(secret: bytes) -> bytes:
     return hashlib.pbkdf2_hmac("sha256", secret, _SALT, _ROUNDS)
 
 
+def split_url(text: str) -> SplitResult | None:
+    """The parts of a URL; None for what is none: anybody may send such a thing in a header."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        return None
+
+
 def _origin(value: object) -> str:
-    parts = urlsplit(value) if isinstance(value, str) else None
+    parts = split_url(value) if isinstance(value, str) else None
     if parts is None or parts.scheme not in ("http", "https") or not parts.netloc or parts.path:
         expected = "origins, such as 'https://ops.example'"
         raise InvalidValue("origins", expected, repr(value)[:80])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import anyio
 import anyio.to_thread
@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pollin_actors.web.admin_api.problems import Kind, Problem, problem_of
 from pollin_actors.web.dashboard.access import Role
-from pollin_actors.web.dashboard.door import COOKIE, Door
+from pollin_actors.web.dashboard.door import Door
 from pollin_actors.web.dashboard.notices import NOTICES
-from pollin_actors.web.dashboard.render import render
+from pollin_actors.web.dashboard.render import ESCAPED, render
 from pollin_actors.web.dashboard.sessions import LIFETIME_S, Session
 from pollin_actors.web.dashboard.visit import Page, Shared, Urls
 
@@ -139,10 +139,15 @@ class Base:
             pairs = []  # this is the page that says so
         query = [pair for pair in pairs if pair[0] not in ("stream", "done")]
         behind = f"?{urlencode(query)}" if query else ""
+        # What was sent as a form cannot be asked for again by a link.
+        again = request.method in ("GET", "HEAD")
+        # Two slashes at its beginning would be another site.
+        here = root + "/" + quote(path, safe="/").lstrip("/") + behind
         return {
             "url": Urls(root),
             "path": path,
-            "here": root + quote(path, safe="/") + behind,
+            "here": here if again else f"{root}/",
+            "again": again,
             "role": role,
             "may_write": role is Role.WRITE,
             "logged_in": session.role is not None,
@@ -165,10 +170,11 @@ class Base:
             "samesite": "strict",
         }
         if session is None:
-            response.delete_cookie(COOKIE, **common)
+            response.delete_cookie(self._door.cookie, **common)
         else:
             value = self._door.sessions.write(session)
-            response.set_cookie(COOKIE, value, max_age=LIFETIME_S, **common)
+            name = self._door.nobody_cookie if session.role is None else self._door.cookie
+            response.set_cookie(name, value, max_age=LIFETIME_S, **common)
 
     async def form(self, request: Request, session: Session | None) -> dict[str, str]:
         """The fields of a form that we made for this session.
@@ -187,6 +193,8 @@ class Base:
             raise Problem(_TOO_SLOW, f"expected it within {BODY_TIMEOUT:.0f} s") from None
         fields = dict(_parse(raw))
         self._door.check_form(request, session, fields.get("form_token", ""))
+        for name in [name for name in fields if name.endswith(ESCAPED)]:
+            fields[name.removesuffix(ESCAPED)] = unquote(fields.pop(name))
         return fields
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pollin_actors.errors import InvalidValue
+from pollin_actors.web.admin_api.secrets_shown import secrets_at
 from pollin_actors.web.dashboard.access import Role
 from pollin_actors.web.dashboard.jobs import read_action
 from pollin_actors.web.dashboard.places import places_of
@@ -23,7 +24,8 @@ async def index(visit: Visit) -> Page:
             return Page("callbacks_empty.html")
         endpoint_id = places[0].endpoint.id
     endpoint = await visit.endpoint(endpoint_id)
-    wanted = read_filter(visit.query)
+    secrets = await secrets_at(visit.app, endpoint_id, visit.timeout)
+    wanted = read_filter(visit.query, secrets)
     cursor = visit.query.get("cursor") or None
     found = await find(visit.ask, endpoint_id, wanted, cursor, visit.query.get("whole") == "1")
     total = await _total(visit, endpoint_id, wanted)
@@ -55,7 +57,7 @@ async def act(visit: Visit) -> Answer:
     """Prepare what is to be done to all that match."""
     endpoint = await visit.endpoint(visit.needed("endpoint"))
     action = read_action(visit.needed("action"))
-    wanted = read_filter(visit.form)
+    wanted = read_filter(visit.form, await secrets_at(visit.app, endpoint.id, visit.timeout))
     target = ""
     if action == "move":
         target = visit.needed("phase_to")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from pollin_actors.errors import CallbackNotFound, PhaseConflict
 from pollin_actors.web.dashboard.visit import Page, Visit
 
-__all__ = ["confirm"]
+__all__ = ["confirm", "still_in"]
 
 
 def confirm(
@@ -38,3 +39,18 @@ def confirm(
         "back_query": query or {},
     }
     return Page("confirm.html", context)
+
+
+async def still_in(visit: Visit, endpoint_id: str, key: str, phase: str) -> None:
+    """See that a callback is where it was when the question was asked: somebody may have moved it
+    on while another thought about it.
+
+    Raises:
+        CallbackNotFound: it has left the queue.
+        PhaseConflict: it is in another phase.
+    """
+    found = await visit.app.callbacks.fetch(endpoint_id, key=key, timeout=visit.timeout)
+    if found is None:
+        raise CallbackNotFound(endpoint_id, key)
+    if found.phase != phase:
+        raise PhaseConflict(endpoint_id, key, phase, found.phase)

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 from typing import NamedTuple
 
-from pollin_actors.errors import EndpointNotFound, InvalidValue
+from pollin_actors.errors import EndpointNotFound, InvalidValue, UnknownPhase
 from pollin_actors.records import Kind
 from pollin_actors.resources import Endpoint
 from pollin_actors.web.dashboard.access import Role
-from pollin_actors.web.dashboard.confirming import confirm
+from pollin_actors.web.dashboard.confirming import confirm, still_in
 from pollin_actors.web.dashboard.places import places_of
 from pollin_actors.web.dashboard.rows import Row
 from pollin_actors.web.dashboard.search import Filter, find
@@ -32,8 +32,11 @@ class Letters(NamedTuple):
 
 
 async def index(visit: Visit) -> Page:
-    places = (await places_of(visit))[:MOST_ENDPOINTS]
-    endpoints = [place.endpoint for place in places]
+    endpoints = [place.endpoint for place in (await places_of(visit))[:MOST_ENDPOINTS]]
+    asked = visit.given("endpoint")
+    if asked and asked not in [endpoint.id for endpoint in endpoints]:
+        # One of those beyond, or none: never the letters of another.
+        endpoints.append(await visit.endpoint(asked))
     flows = await visit.shared.flows.read(visit.ask, endpoints)
     known = [
         (endpoint, phase, back)
@@ -83,10 +86,13 @@ def _chosen(visit: Visit, endpoints: list[Endpoint], letters: list[Letters]) -> 
         for letter in letters:
             if letter.endpoint.id == endpoint_id and phase in ("", letter.phase):
                 return letter
-        for endpoint in endpoints:
-            if endpoint.id == endpoint_id and phase in endpoint.phases:
-                back = next((p for p in endpoint.phases if p != phase), phase)
-                return Letters(endpoint, phase, back, 0)
+        endpoint = next(endpoint for endpoint in endpoints if endpoint.id == endpoint_id)
+        if not phase:
+            return None  # it has none
+        if phase not in endpoint.phases:
+            raise UnknownPhase(endpoint_id, phase, endpoint.phases)
+        back = next((p for p in endpoint.phases if p != phase), phase)
+        return Letters(endpoint, phase, back, 0)
     held = [letter for letter in letters if letter.held]
     first = held or letters
     return first[0] if first else None
@@ -128,6 +134,7 @@ async def discard(visit: Visit) -> Answer:
         job = await visit.shared.jobs.begin(endpoint.id, Filter(phase=phase), "delete", "")
         return Redirect("/jobs", (job.id,))
     query = _query(endpoint.id, phase)
+    await still_in(visit, endpoint.id, key, phase)
     if not visit.form.get("confirmed"):
         text = f"{key} leaves the queue, and is not tried again. It is kept for a while."
         return confirm(visit, "Discard it?", text, "Discard", back=("/dead-letters",), query=query)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import inspect
 import time
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from pollin_actors.web.admin_api.problems import Kind, Problem
-from pollin_actors.web.dashboard.access import Access, Role
+from pollin_actors.web.dashboard.access import Access, Role, split_url
 from pollin_actors.web.dashboard.attempts import Attempts
 from pollin_actors.web.dashboard.live import Streams
 from pollin_actors.web.dashboard.sessions import Session, Sessions
 
-__all__ = ["COOKIE", "Door"]
+__all__ = ["Door"]
 
 COOKIE = "pollin_dashboard"
+"""Of who has logged in."""
+NOBODY_COOKIE = "pollin_nobody"
+"""Of everybody else. Another one: browsers do not show the first after a link on another site, and
+what is set then must not take its place."""
 
 _FORM = Kind(403, "form", "This form is not valid")
 
@@ -30,6 +33,8 @@ class Door:
 
     def __init__(self, access: Access) -> None:
         self.access = access
+        self.cookie = COOKIE + access.mark
+        self.nobody_cookie = NOBODY_COOKIE + access.mark
         self.sessions = Sessions(access)
         self.attempts = Attempts()
         self.streams = Streams()
@@ -46,8 +51,12 @@ class Door:
 
     def session(self, request: Request) -> Session | None:
         """The session that the request shows, if it is one."""
-        values = request.cookies.get(COOKIE, "")
-        return self.sessions.read(values, time.time()) if values else None
+        now = time.time()
+        for name in (self.cookie, self.nobody_cookie):
+            found = self.sessions.read(request.cookies.get(name, ""), now)
+            if found is not None:
+                return found
+        return None
 
     def check_form(self, request: Request, session: Session | None, token: str) -> None:
         """See whether a form is one that we made, for this session.
@@ -69,10 +78,13 @@ class Door:
             referrer = request.headers.get("referer")
             if referrer is None:
                 return request.headers.get("sec-fetch-site") is None
-            parts = urlsplit(referrer)
-            origin = f"{parts.scheme}://{parts.netloc}"
+            origin = referrer
+        parts = split_url(origin)
+        if parts is None:
+            return False
+        origin = f"{parts.scheme}://{parts.netloc}"
         if origin.lower() in self.access.origins:
             return True
         # Not the scheme: what ends TLS in front of us knows it, and we may not.
         host = request.headers.get("host", "").lower()
-        return bool(host) and urlsplit(origin).netloc.lower() == host
+        return bool(host) and parts.netloc.lower() == host

@@ -112,7 +112,8 @@ async def rotate(visit: Visit) -> Answer:
     if secret is not None:
         return Redirect("/endpoints", (endpoint.id,), {"done": "rotated"})
     # Once, to who had it generated: nobody else could ever tell it to the sender.
-    return Page("rotated.html", {"endpoint": changed, "secret": changed.secret.reveal()})
+    context = {"endpoint": changed, "secret": changed.secret.reveal()}
+    return Page("rotated.html", context, changed=True)
 
 
 def _overlap(text: str) -> float:

@@ -149,6 +149,7 @@ class Jobs:
             wanted.text,
             wanted.kept and action == "replay",
             newest=False,
+            secrets=wanted.secrets,
         )
         job = Job(uuid7(), endpoint_id, wanted, action, target, time.time_ns())
         callbacks = self._app.callbacks
@@ -234,6 +235,8 @@ class Jobs:
                 await self._change_all(job, some)
             job.tell()
         if job.stands(JobState.RUNNING):
+            # Also those that left before their turn came, and were not seen at all.
+            job.skipped = max(job.matched - job.done, 0)
             job.state = JobState.DONE
 
     async def _change_all(self, job: Job, some: list[Callback]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+import anyio.to_thread
+
 from pollin_actors.otp import Runtime
 from pollin_actors.resources import Endpoint
 from pollin_actors.unverified import QUARANTINED, UNVERIFIED
@@ -18,6 +20,8 @@ __all__ = ["Directory", "Place", "is_quarantine", "place_of", "places_of"]
 
 FRESH_S = 2.0
 """Seconds for which what was read is taken to be so; and twenty times what reading took."""
+
+_BEHIND = quarantine_of("")
 
 
 class Place(NamedTuple):
@@ -50,7 +54,9 @@ class Directory:
         known = app._changes.revision, app.runtime
         if known != self._known or begin >= self._until:
             endpoints = await app.endpoints.index(timeout=visit.timeout)
-            self._places, self._known = _sorted_out(endpoints), known
+            # A hundred thousand take a while.
+            self._places = await anyio.to_thread.run_sync(_sorted_out, endpoints)
+            self._known = known
             now = monotonic()
             self._until = now + max(FRESH_S, 20 * (now - begin))
         return self._places
@@ -77,7 +83,7 @@ async def place_of(visit: Visit, endpoint_id: str) -> Place:
 def is_quarantine(endpoint: Endpoint) -> bool:
     """Whether requests wait there to be verified."""
     return (
-        endpoint.id.endswith(quarantine_of(""))
+        endpoint.id.endswith(_BEHIND)
         and endpoint.phases == (UNVERIFIED, QUARANTINED)
         and not endpoint.intake.enabled
     )
@@ -89,6 +95,6 @@ def _sorted_out(endpoints: list[Endpoint]) -> list[Place]:
     for endpoint in endpoints:
         if endpoint.id in waiting:
             continue
-        other = quarantine_of(endpoint.id)
+        other = endpoint.id + _BEHIND
         places.append(Place(endpoint, other if other in waiting else None))
     return places

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 
-__all__ = ["FOLDER", "STATIC", "fragments", "render", "static_digest"]
+__all__ = ["ESCAPED", "FOLDER", "STATIC", "fragments", "render", "static_digest"]
 
 FOLDER = Path(__file__).parent
 STATIC = {
@@ -22,6 +23,9 @@ STATIC = {
 LIVE = "live_"
 NOTHING = "\u2013"
 """Stands for a number that is not known."""
+
+ESCAPED = ".escaped"
+"""The end of the name of a field whose value is percent-encoded: see ``sent_as``."""
 
 _VISIBLE = {"\n", "\t"}
 
@@ -43,6 +47,17 @@ def visible(value: object, lines: bool = False) -> str:
         else ascii(char)[1:-1]  # what Python calls it, such as \x1b
         for char in text
     )
+
+
+def sent_as(name: str, value: object) -> tuple[str, str]:
+    """Name and value of a hidden field, such that the very value comes back.
+
+    Browsers send every end of a line as CR LF, whichever it was: it would be another id.
+    """
+    text = str(value)
+    if "\n" in text or "\r" in text:
+        return name + ESCAPED, quote(text, safe="")
+    return name, text
 
 
 def clock(ns: int | None) -> str:
@@ -127,6 +142,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "visible": visible,
+        "sent_as": lambda value, name: sent_as(name, value),
         "clock": clock,
         "stamp": stamp,
         "coarse": coarse,

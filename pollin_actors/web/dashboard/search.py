@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import anyio.to_thread
 
 from pollin_actors.errors import InvalidValue
+from pollin_actors.masking import NO_SECRETS, Secrets
 from pollin_actors.messages import DumpPage, FetchReverse, PastPage
 from pollin_actors.resources import Callback, Page, Request
 from pollin_actors.web.admin_api.cursors import read_cursor, write_cursor
@@ -49,6 +50,7 @@ class Filter:
         text: with this in the body, or in the id; capitals do not matter.
         kept: also those that have left the queue and are kept.
         newest: newest first; of those that are kept there is no such order.
+        secrets: what no header shows, and so none is found by.
     """
 
     phase: str = ""
@@ -58,6 +60,7 @@ class Filter:
     text: str = ""
     kept: bool = False
     newest: bool = True
+    secrets: Secrets = NO_SECRETS
 
     @property
     def looks_inside(self) -> bool:
@@ -77,13 +80,17 @@ class Filter:
             return False
         if self.until is not None and callback.created_at >= self.until:
             return False
-        if self.header and not _has_header(callback.request, self.header):
+        if self.header and not _has_header(callback.request, self.header, self.secrets):
             return False
         return not self.text or _has_text(callback, self.text)
 
 
-def read_filter(given: Mapping[str, str]) -> Filter:
+def read_filter(given: Mapping[str, str], secrets: Secrets) -> Filter:
     """The filter that a form or a URL describes.
+
+    Arguments:
+        given: its fields.
+        secrets: those that no header shows.
 
     Raises:
         InvalidValue: a field has a value that it cannot have.
@@ -101,6 +108,7 @@ def read_filter(given: Mapping[str, str]) -> Filter:
         text=given.get("text", ""),
         kept=kept,
         newest=not kept and given.get("order", "newest") != "oldest",
+        secrets=secrets,
     )
 
 
@@ -253,20 +261,20 @@ async def _near(ask: Ask, endpoint_id: str, wanted: Filter) -> int:
     return await first_place(reached)
 
 
-def _has_header(request: object, wanted: str) -> bool:
+def _has_header(request: object, wanted: str, secrets: Secrets) -> bool:
     if not isinstance(request, Request):
         return False
     name, colon, part = wanted.partition(":")
     name, part = name.strip().lower(), part.strip().lower()
     for key, value in request.headers:
-        if key.lower() == name and (not colon or _shown(key, value, part)):
+        if key.lower() == name and (not colon or _shown(key, value, part, secrets)):
             return True
     return False
 
 
-def _shown(name: str, value: str, part: str) -> bool:
+def _shown(name: str, value: str, part: str, secrets: Secrets) -> bool:
     # What is hidden is not to be guessed by searching for it either.
-    value = masked(name, value)
+    value = masked(name, value, secrets)
     return value != MASK and part in value.lower()
 
 

@@ -164,7 +164,8 @@ class _Resource(Base):
         if "stream" in query and request.method == "GET":
             return self._stream(operation, request, visit)
         answer = await operation.run(visit)
-        if operation.needs is Role.WRITE and isinstance(answer, Redirect):
+        changed = isinstance(answer, Redirect) or (isinstance(answer, Page) and answer.changed)
+        if operation.needs is Role.WRITE and changed:
             client = request.client.host if request.client else ""
             with contextlib.suppress(Exception):
                 log.info("dashboard.changed", path=visit.path[:300], address=client)
@@ -189,6 +190,8 @@ class _Resource(Base):
             raise Problem(_BUSY, detail)
 
         async def look() -> tuple[Watch | None, Mapping[str, str]]:
+            if self._door.sessions.is_over(visit.session, time.time()):
+                return None, {}  # who has logged out sees no more
             page = await operation.run(visit)
             if not isinstance(page, Page):
                 return None, {}

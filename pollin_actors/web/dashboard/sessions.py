@@ -46,6 +46,8 @@ class Sessions:
         self._access = access
         # Logged out before its time, here: nonce, and until when that matters.
         self._ended: dict[str, int] = {}
+        # Those of tokens that would not be valid after this are not valid now.
+        self._all_until = 0
 
     def begin(self, now: float, token: str | None = None) -> Session | None:
         """A new session: of who shows a token, or of nobody; None: there is no such token.
@@ -75,17 +77,27 @@ class Sessions:
         expected = self._mac(name, f"{nonce}.{until}.{name}")
         if expected is None or not hmac.compare_digest(expected, mac):
             return None
-        if int(until) <= now or nonce in self._ended:
-            return None
         token = None if name == _NOBODY else self._access.of_name(name)
-        return Session(nonce, int(until), name, None if token is None else token.role)
+        session = Session(nonce, int(until), name, None if token is None else token.role)
+        return None if self.is_over(session, now) else session
 
     def end(self, session: Session, now: float) -> None:
         """Log out: this session is not valid any more, in this process."""
+        if session.role is None:
+            return  # of nobody: there is nothing to end, and anybody has as many as he likes
         if len(self._ended) >= MOST_ENDED:
             self._ended = {n: until for n, until in self._ended.items() if until > now}
-        if len(self._ended) < MOST_ENDED:
-            self._ended[session.nonce] = session.until
+        if len(self._ended) >= MOST_ENDED:
+            # More than are remembered: then all that are as old have ended, and none goes on.
+            self._all_until = max(self._all_until, *self._ended.values(), session.until)
+            self._ended.clear()
+        self._ended[session.nonce] = session.until
+
+    def is_over(self, session: Session, now: float) -> bool:
+        """Whether a session is not valid any more: its time has passed, or it was ended here."""
+        if session.until <= now or session.nonce in self._ended:
+            return True
+        return session.role is not None and session.until <= self._all_until
 
     def form_token(self, session: Session) -> str:
         """What every form of a session holds."""

@@ -8,7 +8,7 @@ import contextlib
 from pollin_actors.errors import EndpointNotFound
 from pollin_actors.unverified import QUARANTINED, UNVERIFIED
 from pollin_actors.web.dashboard.access import Role
-from pollin_actors.web.dashboard.confirming import confirm
+from pollin_actors.web.dashboard.confirming import confirm, still_in
 from pollin_actors.web.dashboard.places import Place, place_of, places_of
 from pollin_actors.web.dashboard.rows import Row
 from pollin_actors.web.dashboard.search import PER_PAGE, Filter, find
@@ -23,8 +23,12 @@ MOST_PLACES = 50
 async def index(visit: Visit) -> Page:
     places = [place for place in await places_of(visit) if place.quarantine is not None]
     places = places[:MOST_PLACES]
-    counts = await asyncio.gather(*(_counts(visit, place) for place in places))
     chosen = visit.given("endpoint")
+    if chosen and chosen not in [place.endpoint.id for place in places]:
+        # One of those beyond, or none.
+        place = await place_of(visit, chosen)
+        places += [place] if place.quarantine is not None else []
+    counts = await asyncio.gather(*(_counts(visit, place) for place in places))
     if not chosen and places:
         held = [place for place, count in zip(places, counts, strict=True) if count[1]]
         chosen = (held or places)[0].endpoint.id
@@ -86,6 +90,7 @@ async def discard(visit: Visit) -> Answer:
     if not key:
         job = await visit.shared.jobs.begin(source, Filter(phase=QUARANTINED), "delete", "")
         return Redirect("/jobs", (job.id,))
+    await still_in(visit, source, key, QUARANTINED)
     if not visit.form.get("confirmed"):
         text = f"{key} did not verify. It is discarded, and cannot be verified again."
         query = {"endpoint": place.endpoint.id}

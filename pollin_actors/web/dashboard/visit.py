@@ -82,6 +82,7 @@ class Page:
         status: of the answer.
         watch: None: it does not change by itself.
         headers: more of the answer.
+        changed: whether what was sent was done, and this is its result.
     """
 
     template: str
@@ -89,6 +90,7 @@ class Page:
     status: int = 200
     watch: Watch | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    changed: bool = False
 
 
 class Redirect(NamedTuple):

@@ -57,15 +57,21 @@ def new_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def watched(browser: Browser, base: str, **options: Any) -> Iterator[Page]:
-    """A page of a new context; in the end there was no error, and no request to another host."""
+def watched(
+    browser: Browser, base: str, *, refused: bool = False, **options: Any
+) -> Iterator[Page]:
+    """A page of a new context; in the end there was no error, and no request to another host.
+
+    With ``refused`` answers may say that something went wrong, as the pages of errors do.
+    """
     context: BrowserContext = browser.new_context(**options)
     context.set_default_timeout(20_000)
     wrong: list[str] = []
     page = context.new_page()
 
     def console(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        about_answer = message.text.startswith("Failed to load resource: the server responded")
+        if message.type in ("error", "warning") and not (refused and about_answer):
             wrong.append(message.text)
 
     def dialog(shown: Dialog) -> None:

@@ -32,6 +32,7 @@ CHANGES = sorted({operation.path for operation in OPERATIONS if operation.method
         {"token": WRITER, "read_only_token": WRITER},
         {"authenticate": "nobody"},
         {"token": WRITER, "origins": ["ops.example"]},
+        {"token": WRITER, "origins": ["https://["]},
         {"token": WRITER, "key": "short"},
         {"token": WRITER, "timeout": 0},
     ],
@@ -137,18 +138,33 @@ def test_the_session_changes_with_the_login(memory: Application) -> None:
     """A cookie that somebody knew before the login is worth nothing after it."""
     with Visitor(memory) as visitor:
         visitor.get("/login")
-        before = visitor.client.cookies["pollin_dashboard"]
+        before = visitor.client.cookies[visitor.nobody_name]
         visitor.login()
-        after = visitor.client.cookies["pollin_dashboard"]
+        after = visitor.client.cookies[visitor.cookie_name]
         assert before != after
-        visitor.client.cookies.clear()
-        visitor.client.cookies.set("pollin_dashboard", before)
-        assert visitor.get("/").status_code == 303
+        for name in (visitor.cookie_name, visitor.nobody_name):
+            visitor.client.cookies.clear()
+            visitor.client.cookies.set(name, before)
+            assert visitor.get("/").status_code == 303
+
+
+def test_who_comes_from_elsewhere_stays_logged_in(visitor: Visitor) -> None:
+    """After a link on another site browsers show no cookie of ours: what is set then leaves the
+    session alone."""
+    cookie = visitor.client.cookies[visitor.cookie_name]
+    visitor.client.cookies.clear()
+    visitor.client.cookies.set(visitor.cookie_name, cookie, path="/elsewhere")
+    page = visitor.client.get(visitor.get("/callbacks").headers["location"])
+    assert "Log in" in page.text
+    set_there = page.headers["set-cookie"]
+    assert visitor.cookie_name not in set_there
+    visitor.client.cookies.set(visitor.cookie_name, cookie)
+    assert visitor.get("/").status_code == 200
 
 
 def test_a_cookie_cannot_be_made_up(visitor: Visitor) -> None:
     """Whatever is changed in it makes it worthless."""
-    good = visitor.client.cookies["pollin_dashboard"]
+    good = visitor.client.cookies[visitor.cookie_name]
     nonce, until, name, mac = good.split(".")
     for bad in (
         f"{nonce}.{int(until) + 1}.{name}.{mac}",
@@ -159,17 +175,75 @@ def test_a_cookie_cannot_be_made_up(visitor: Visitor) -> None:
         "....",
     ):
         visitor.client.cookies.clear()
-        visitor.client.cookies.set("pollin_dashboard", bad)
+        visitor.client.cookies.set(visitor.cookie_name, bad)
         assert visitor.get("/").status_code == 303, bad[:80]
 
 
 def test_logging_out_ends_the_session(visitor: Visitor) -> None:
     """Also for who has kept the cookie."""
-    cookie = visitor.client.cookies["pollin_dashboard"]
+    cookie = visitor.client.cookies[visitor.cookie_name]
     assert visitor.post("/logout").headers["location"] == "/dash/login"
     visitor.client.cookies.clear()
-    visitor.client.cookies.set("pollin_dashboard", cookie)
+    visitor.client.cookies.set(visitor.cookie_name, cookie)
     assert visitor.get("/").status_code == 303
+
+
+def test_dashboards_of_one_host_have_cookies_of_their_own(memory: Application) -> None:
+    """Cookies know no ports: who logs in to one, as below `pollin serve`, is not logged out of
+    another. All processes of one have the same."""
+    another = "another-token-of-writers"
+    names = {token: _access(token).mark for token in (WRITER, another)}
+    assert len(set(names.values())) == 2
+    assert _access(WRITER).mark == names[WRITER]
+    with Visitor(memory, token=WRITER) as one, Visitor(memory, token=another) as other:
+        one.login()
+        other.client.cookies.update(one.client.cookies)
+        other.login(another)
+        one.client.cookies.update(other.client.cookies)
+        for visitor in (one, other):
+            assert visitor.get("/").status_code == 200
+
+
+def test_cookies_do_not_gather_where_the_key_is_new_with_each_process() -> None:
+    """Then the next process sets the same one again."""
+
+    def somebody(request: Any) -> Role:
+        return Role.READ
+
+    def access(key: str | None) -> Access:
+        return Access(None, None, somebody, key, ())
+
+    assert access(None).mark == access(None).mark
+    assert access("a-key-that-all-processes-have").mark != access(None).mark
+
+
+def test_nobody_keeps_others_from_logging_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions of nobody are not remembered as ended: there is no end to them."""
+    monkeypatch.setattr(sessions, "MOST_ENDED", 10)
+    kept = Sessions(_access(WRITER))
+    for _ in range(20):
+        nobody = kept.begin(1_000.0)
+        assert nobody is not None
+        kept.end(nobody, 1_000.0)
+    begun = kept.begin(1_000.0, WRITER)
+    assert begun is not None
+    kept.end(begun, 1_000.0)
+    assert kept.read(kept.write(begun), 1_001.0) is None
+
+
+def test_more_ended_sessions_than_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them is valid again: rather those that are as old end with them."""
+    monkeypatch.setattr(sessions, "MOST_ENDED", 10)
+    kept = Sessions(_access(WRITER))
+    many = [kept.begin(1_000.0 + number, WRITER) for number in range(25)]
+    for begun in many:
+        assert begun is not None
+        kept.end(begun, 1_100.0)
+        assert len(kept._ended) <= 10
+    assert [kept.read(kept.write(it), 1_100.0) for it in many if it is not None] == [None] * 25
+    new = kept.begin(1_100.0, WRITER)
+    assert new is not None
+    assert kept.read(kept.write(new), 1_100.0) == new
 
 
 def test_sessions_end_with_their_time_and_with_their_token() -> None:

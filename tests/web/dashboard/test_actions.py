@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from pollin_actors import Application, Callback, Endpoint, Secret
 from pollin_actors.backends.memory import MemoryBackend
@@ -101,11 +102,16 @@ def test_an_endpoint_is_disabled_and_enabled(visitor: Visitor, memory: Applicati
 def test_a_generated_secret_is_shown_once(visitor: Visitor, memory: Application) -> None:
     """To who had it generated, and on no other page."""
     assert visitor.post("/endpoints/orders/rotate", overlap="1").status_code == 422
-    answer = visitor.post("/endpoints/orders/rotate", overlap="1", confirmed="1")
+    with capture_logs() as told:
+        answer = visitor.post("/endpoints/orders/rotate", overlap="1", confirmed="1")
+    # As every change, and without what it has changed to.
+    (changed,) = [it for it in told if it["event"] == "dashboard.changed"]
+    assert changed["path"] == "/endpoints/orders/rotate"
     endpoint = memory.endpoints.find("orders").get()
     assert endpoint is not None
     secret = endpoint.secret.reveal()
     assert secret in answer.text
+    assert secret not in str(told)
     assert len(endpoint.old_secrets) == 1
     page = visitor.page("/endpoints/orders")
     assert secret not in page
@@ -197,6 +203,8 @@ def test_all_that_match_are_deleted(inbox: Application) -> None:
         wait(visitor, path, "done")
         left = [callback.id for callback in inbox.callbacks.dump("orders")]
         assert left == ["c7", "later"]
+        page = text_of(visitor.page(path))
+        assert "29 of 30 done; 1 left alone" in page
 
 
 def test_all_that_match_are_replayed(inbox: Application) -> None:
@@ -356,6 +364,18 @@ def test_dead_letters_are_tried_again_or_discarded(dead: tuple[Application, Visi
     assert visitor.post("/dead-letters/retry", **{**where, "back": "failed"}).status_code == 422
 
 
+def test_what_was_moved_meanwhile_is_not_discarded(dead: tuple[Application, Visitor]) -> None:
+    """Somebody has it tried again while another thinks about the question."""
+    app, visitor = dead
+    where = {"endpoint": "orders", "phase": "failed", "key": "c0"}
+    assert "Discard it?" in visitor.post("/dead-letters/discard", **where).text
+    app.callbacks.update_phase("orders", key="c0", phase="received").get()
+    assert visitor.post("/dead-letters/discard", **where, confirmed="1").status_code == 409
+    assert phase_of(app, "c0") == "received"
+    app.callbacks.pop("orders", key="c0").get()
+    assert visitor.post("/dead-letters/discard", **where, confirmed="1").status_code == 404
+
+
 @pytest.fixture
 def doubtful() -> Iterator[tuple[Application, Visitor]]:
     """Two requests that did not verify, as the endpoint has another secret than the sender."""
@@ -399,10 +419,15 @@ def test_what_did_not_verify_is_discarded(doubtful: tuple[Application, Visitor])
     """One after a question, all after they were counted."""
     app, visitor = doubtful
     place = "later.unverified"
-    first, _ = app.callbacks.fetch(place, phase="quarantined", limit=9).get()
+    first, second = app.callbacks.fetch(place, phase="quarantined", limit=9).get()
     assert "Discard it?" in visitor.post("/quarantine/discard", endpoint="later", key=first.id).text
     form = {"endpoint": "later", "key": first.id, "confirmed": "1"}
     visitor.follow(visitor.post("/quarantine/discard", **form))
+    # One that is being verified again is somewhere else.
+    app.handlers.pause("verify later").get()
+    app.callbacks.update_phase(place, key=second.id, phase="unverified").get()
+    assert visitor.post("/quarantine/discard", **{**form, "key": second.id}).status_code == 409
+    app.callbacks.update_phase(place, key=second.id, phase="quarantined").get()
     assert app.callbacks.count(place, phase="quarantined").get() == 1
     path = visitor.post("/quarantine/discard", endpoint="later").headers["location"]
     path = path.removeprefix("/dash")

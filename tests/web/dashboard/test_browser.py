@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -216,6 +217,36 @@ def test_without_javascript_everything_but_live_works(browser: Browser, site: Si
         expect(page.get_by_role("heading", name="Log in")).to_be_visible()
 
 
+def test_a_link_on_another_site_logs_nobody_out(browser: Browser, site: Site) -> None:
+    """The browser shows no cookie then, and what it is given then takes the place of none."""
+    with watched(browser, "") as page:
+        log_in(page, site)
+        link = f'<a href="{site.url}/callbacks">there</a>'
+        page.route("**/elsewhere", lambda it: it.fulfill(body=link, content_type="text/html"))
+        page.goto(site.base.replace("127.0.0.1", "localhost") + "/elsewhere")
+        page.get_by_role("link", name="there").click()
+        expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+        page.goto(f"{site.url}/")
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+def test_of_ids_that_differ_in_their_line_ends_the_right_one_is_deleted(
+    browser: Browser, site: Site
+) -> None:
+    """A browser sends all of them as CR LF."""
+    for key in ("a\nb", "a\rb", "a\r\nb"):
+        push(site.app, id=key)
+    with watched(browser, site.base) as page:
+        log_in(page, site)
+        for key, left in (("a%0Ab", ["a\rb", "a\r\nb"]), ("a%0Db", ["a\r\nb"])):
+            page.goto(f"{site.url}/callback?endpoint=orders&key={key}")
+            page.get_by_role("button", name="Delete").click()
+            page.get_by_role("button", name="Delete").click()
+            expect(page.get_by_role("status").first).to_have_text("The callback was deleted.")
+            found = [callback.id for callback in site.app.callbacks.dump("orders")]
+            assert [key for key in found if key[0] == "a"] == left
+
+
 def test_the_keyboard_is_enough(browser: Browser, site: Site) -> None:
     """Log in and get to the content by keys alone."""
     with watched(browser, site.base) as page:
@@ -242,6 +273,9 @@ PAGES = [
 ]
 
 
+ERRORS = ["/nowhere", "/jobs/nothing", "/endpoints/nowhere", "/callbacks?phase=nowhere", "/logout"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser: Browser, site: Site, scheme: str) -> None:
     """On any page, in either colours, also on a small screen."""
@@ -263,10 +297,49 @@ def test_axe_finds_nothing_serious(browser: Browser, site: Site, scheme: str) ->
         page.goto(f"{site.url}/callback?endpoint=orders&key=first")
         page.get_by_role("button", name="Delete").click()
         found["confirm"] = axe_violations(page)
+        page.goto(f"{site.url}/endpoints/orders")
+        page.get_by_label("Senders will be given").check()
+        page.get_by_role("button", name="Rotate").click()
+        expect(page.locator("#secret")).to_be_visible()
+        found["rotated"] = axe_violations(page)
+        for state, text in (("ready", "sku"), ("done", "")):
+            page.goto(f"{site.url}/callbacks?endpoint=orders&text={text}")
+            page.get_by_label("What", exact=True).select_option("replay")
+            page.get_by_role("button", name="Count them").click()
+            button = page.get_by_role("button", name=re.compile(r"Replay \d"))
+            expect(button).to_be_visible()
+            if state == "done":
+                button.click()
+            expect(page.locator(".job-state")).to_contain_text(state)
+            found[f"job {state}"] = axe_violations(page)
         page.set_viewport_size({"width": 390, "height": 800})
         page.goto(f"{site.url}/")
         found["small"] = axe_violations(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert {path: wrong for path, wrong in found.items() if wrong} == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_where_something_is_wrong(
+    browser: Browser, site: Site, scheme: str
+) -> None:
+    """On the pages that say what: not found, not so, not possible, not now; and a wrong token."""
+    options: dict[str, Any] = {"color_scheme": scheme, "bypass_csp": True}
+    with watched(browser, site.base, refused=True, **options) as page:
+        page.goto(f"{site.url}/login")
+        page.get_by_label("Token of the dashboard").fill("another-token-of-old-times")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("alert")).to_be_visible()
+        found = {"wrong token": axe_violations(page)}
+        log_in(page, site)
+        for path in ERRORS:
+            page.goto(f"{site.url}{path}")
+            expect(page.locator(".problem")).to_be_visible()
+            found[path] = axe_violations(page)
+        site.app.stop()
+        page.goto(f"{site.url}/")
+        expect(page.get_by_role("link", name="Try again")).to_be_visible()
+        found["stopped"] = axe_violations(page)
     assert {path: wrong for path, wrong in found.items() if wrong} == {}
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from pollin_actors import Application
-from tests.web.dashboard.visitor import WRITER, Visitor
+from tests.web.dashboard.visitor import WRITER, Visitor, push
 
 ENABLE = "/endpoints/orders/disable"
 
@@ -30,6 +31,8 @@ def test_a_form_of_ours_is_taken(visitor: Visitor, memory: Application) -> None:
         {"origin": "https://evil.example"},
         {"origin": "null"},
         {"origin": "http://service.example.evil.example"},
+        {"origin": "http://["},
+        {"referer": "http://["},
         {"origin": "http://service.example", "sec-fetch-site": "cross-site"},
         {"origin": "http://service.example", "sec-fetch-site": "same-site"},
         {"referer": "https://evil.example/dash/"},
@@ -77,6 +80,38 @@ def test_a_host_behind_another_name_is_named(memory: Application) -> None:
         visitor.login()
         headers = {"origin": "https://ops.example"}
         assert visitor.post(ENABLE, headers=headers, confirmed="1").status_code == 303
+
+
+def test_ends_of_lines_come_back_as_they_were(visitor: Visitor, memory: Application) -> None:
+    """Browsers make all of them CR LF: of three callbacks the one that is meant is moved."""
+    keys = ["a\nb", "a\rb", "a\r\nb"]
+    for key in keys:
+        push(memory, id=key)
+    page = visitor.page("/callback", endpoint="orders", key=keys[0])
+    field = re.search(r'<input type="hidden" name="(key[^"]*)" value="(a[^"]*)">', page)
+    assert field is not None
+    name, value = field.groups()
+    assert "\n" not in value
+    fields = {"endpoint": "orders", "phase_to": "done", name: value}
+    visitor.follow(visitor.post("/callback/move", **fields))
+    found = {callback.id: callback.phase for callback in memory.callbacks.dump("orders")}
+    assert found == {keys[0]: "done", keys[1]: "received", keys[2]: "received"}
+
+
+def test_what_was_sent_as_a_form_is_not_asked_for_by_a_link(
+    visitor: Visitor, memory: Application
+) -> None:
+    """Neither after a choice of colours there, nor where it could not be done."""
+    push(memory, id="one")
+    fields = {"endpoint": "orders", "key": "one"}
+    page = visitor.post("/callback/delete", **fields).text
+    back = re.search(r'name="back" value="([^"]*)"', page)
+    assert back is not None
+    visitor.follow(visitor.post("/theme", theme="dark", back=back[1]))
+    memory.stop()
+    answer = visitor.post("/callback/delete", **fields)
+    assert answer.status_code == 503
+    assert "Try again" not in answer.text
 
 
 def test_what_is_no_form_is_refused(visitor: Visitor) -> None:

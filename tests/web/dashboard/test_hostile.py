@@ -11,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pollin_actors import Application, Callback, Endpoint, Request
+from pollin_actors.errors import BackendUnavailable
 from pollin_actors.records import Kind
+from pollin_actors.web import dashboard
 from pollin_actors.web.dashboard.render import visible
 from pollin_actors.web.dashboard.service import OPERATIONS
 from pollin_actors.web.dashboard.visit import Urls
-from tests.web.dashboard.visitor import READER, WRITER, Visitor, orders
+from tests.web.dashboard.visitor import READER, WRITER, Client, Visitor, orders
 
 ATTACKS = [
     "<script>alert(1)</script>",
@@ -105,6 +107,24 @@ def test_a_notice_is_one_of_ours(visitor: Visitor) -> None:
     """No URL puts words into the mouth of a page."""
     assert "The callback was moved." in visitor.page("/", done="moved")
     assert "send me your token" not in visitor.page("/", done="send me your token")
+
+
+def test_no_link_leads_to_another_site() -> None:
+    """Whatever stands in the path: two slashes at its beginning are a host."""
+
+    def authenticate(request: Any) -> None:
+        raise BackendUnavailable("users", "away")
+
+    with Application() as app:
+        client = Client(dashboard(app, authenticate=authenticate), "http://service.example")
+        try:
+            answer = client.get("http://service.example//evil.example/")
+        finally:
+            client.close()
+    assert answer.status_code == 503
+    links = re.findall(r'(?:href|action|value)="(/[^"]*)"', answer.text)
+    assert "/evil.example/" in links
+    assert not [link for link in links if link.startswith("//")]
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,22 @@ def test_a_stream_ends_with_its_time(visitor: Visitor, monkeypatch: pytest.Monke
     visitor.client.run(look())
 
 
+def test_a_stream_ends_with_the_session(visitor: Visitor, memory: Application) -> None:
+    """Who has logged out sees nothing that comes after that."""
+    sessions = visitor.service.state.door.sessions
+    session = sessions.read(visitor.client.cookies[visitor.cookie_name], 0.0)
+
+    async def look() -> None:
+        async with listening(visitor, "/callbacks", "endpoint=orders") as stream:
+            await stream.until("live_rows", "Nothing is queued")
+            sessions.end(session, 0.0)
+            await asyncio.to_thread(push, memory, id="later")
+            while (event := await asyncio.wait_for(stream.events.get(), 30)).name != "end":
+                assert "later" not in str(event.data)
+
+    visitor.client.run(look())
+
+
 def test_many_changes_ring_once(
     visitor: Visitor, memory: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:

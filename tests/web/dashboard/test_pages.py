@@ -17,6 +17,7 @@ from pollin_actors.otp import ReplyFuture
 from pollin_actors.resources import Intake
 from pollin_actors.signatures import parse_scheme
 from pollin_actors.testing import FaultyBackend
+from pollin_actors.web.dashboard import places, unverified
 from tests.web.dashboard.visitor import WRITER, Visitor, orders, push, text_of
 
 
@@ -53,6 +54,23 @@ def test_many_endpoints_come_in_pages() -> None:
             assert [f">e{number:02}<" in page for page in seen].count(True) == 1
         assert ">e44<" in visitor.page("/", page="99")
         assert ">e30<" in visitor.page("/endpoints", text="E3")
+
+
+def test_endpoints_are_sorted_out_beside_the_event_loop(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be a hundred thousand, which takes a tenth of a second."""
+    threads = []
+    sort = places._sorted_out
+
+    def noting(endpoints: list[Endpoint]) -> list[places.Place]:
+        threads.append(threading.current_thread())
+        return sort(endpoints)
+
+    monkeypatch.setattr(places, "_sorted_out", noting)
+    assert ">orders<" in visitor.page("/endpoints")
+    assert len(threads) == 1
+    assert threads[0] is not visitor.client._thread
 
 
 def test_an_endpoint_shows_its_settings_and_no_secret(visitor: Visitor) -> None:
@@ -220,6 +238,47 @@ def test_a_large_tree_is_cut() -> None:
         page = visitor.page("/tree")
         assert page.count("Fragile") == 100
         assert "and 150 more" in text_of(page)
+
+
+def test_letters_are_those_of_the_endpoint_that_is_asked_for() -> None:
+    """Never those of another, also where there are more endpoints than are listed."""
+    endpoints = [orders(id=f"e{number:02}") for number in range(60)]
+    with Application(endpoints=endpoints) as app, Visitor(app) as visitor:
+        visitor.login()
+        for number in (0, 59):
+            endpoint_id = f"e{number:02}"
+            options: dict[str, Any] = {"name": endpoint_id, "phase": "done"}
+            app.add_handler(lambda it: None, endpoint_id, dead_letter="failed", **options)
+            push(app, id=f"letter {number}", endpoint_id=endpoint_id, phase="failed")
+        for number, other in ((0, 59), (59, 0)):
+            page = visitor.page("/dead-letters", endpoint=f"e{number:02}")
+            assert f"letter {number}<" in page
+            assert f"letter {other}<" not in page
+        assert 'id="h-rows"' not in visitor.page("/dead-letters", endpoint="e30")
+        assert visitor.get("/dead-letters", endpoint="nowhere").status_code == 404
+        assert visitor.get("/dead-letters", endpoint="e00", phase="nowhere").status_code == 422
+
+
+def test_a_quarantine_is_that_of_the_endpoint_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where there are more of them than are listed."""
+    monkeypatch.setattr(unverified, "MOST_PLACES", 1)
+    endpoints = [Endpoint.new(id=name, intake=Intake(verify="later")) for name in ("one", "two")]
+    disabled = Intake(enabled=False)
+    quarantines = [
+        Endpoint.new(["unverified", "quarantined"], id=f"{name}.unverified", intake=disabled)
+        for name in ("one", "two")
+    ]
+    with Application(endpoints=[*endpoints, *quarantines]) as app, Visitor(app) as visitor:
+        visitor.login()
+        for name in ("one", "two"):
+            push(app, id=f"held {name}", endpoint_id=f"{name}.unverified", phase="quarantined")
+        for name, other in (("one", "two"), ("two", "one")):
+            page = visitor.page("/quarantine", endpoint=name)
+            assert f"held {name}<" in page
+            assert f"held {other}<" not in page
+        assert visitor.get("/quarantine", endpoint="nowhere").status_code == 404
 
 
 def test_without_an_answer_pages_say_so(memory: Application, visitor: Visitor) -> None:

@@ -118,6 +118,21 @@ def test_what_is_hidden_is_not_found_either(visitor: Visitor, memory: Applicatio
     assert found("x-a: abc") == ["one"]
 
 
+def test_a_secret_in_a_header_is_not_found_either(visitor: Visitor, memory: Application) -> None:
+    """Whatever the header is called, and whether one looks or acts on all that match."""
+    push(memory, b"", [("x-custom", "a-secret-that-nobody-shows")], id="one")
+    for part in ("a-secret-that-nobody-shows", "a-s", ""):
+        query: dict[str, Any] = {"endpoint": "orders", "header": f"x-custom: {part}"}
+        assert ids(visitor.page("/callbacks", **query)) == []
+        answer = visitor.post("/callbacks/act", action="delete", **query)
+        job = visitor.service.state.shared.jobs.find(answer.headers["location"].split("/")[-1])
+        for _ in range(10_000):
+            visitor.page(f"/jobs/{job.id}")
+            if not job.active:
+                break
+        assert (job.state, job.matched) == ("ready", 0)
+
+
 def test_a_time_is_jumped_to(inbox: Application) -> None:
     """From the oldest on, it begins near the time that is asked for; the whole can be had."""
     begin = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000_000

@@ -95,6 +95,8 @@ class Visitor:
         options = options or {"token": WRITER, "read_only_token": READER}
         self.service = web.dashboard(app, **options)
         host = Starlette(routes=[Mount("/dash", self.service)])
+        door = self.service.state.door
+        self.cookie_name, self.nobody_name = door.cookie, door.nobody_cookie
         self.base = f"{scheme}://service.example"
         self.client = Client(host, self.base)
 
@@ -136,7 +138,7 @@ class Visitor:
 
     def cookie(self) -> str:
         """The header that shows the session."""
-        return f"pollin_dashboard={self.client.cookies['pollin_dashboard']}"
+        return "; ".join(f"{name}={value}" for name, value in self.client.cookies.items())
 
     def follow(self, answer: httpx.Response) -> str:
         """The page that an answer leads to."""
