@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 import stat
+import threading
 import urllib.request
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +23,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from examples import observed_service
-from pollin_actors import Application, Callback, Kind, Request
+from pollin_actors import Application, Callback, Claim, Request
+from pollin_actors.instruments import Instruments
 from pollin_actors.telemetry import Tracing
 from pollin_actors.telemetry.catalogue import METRICS
 from pollin_actors.testing import Tester
@@ -85,10 +87,25 @@ class TestTables:
             assert stems & set(METRICS), name
 
 
+class Settled(Instruments):
+    """Knows when both handlers have settled what they had; told last, when all others know it."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.all = threading.Event()
+
+    def settled(self, handler: str, claim: Claim, outcome: str) -> None:
+        self.seen.add(handler)
+        if self.seen == {"accept", "send"}:
+            self.all.set()
+
+
 def test_the_page_and_the_receiver() -> None:
     """Requests are taken, handled, and seen on the page, within the host's lifespan."""
     inbox = observed_service.new_inbox()
     observed_service.observe(inbox, CollectorRegistry())
+    settled = Settled()
+    inbox.instruments.add(settled)
     host = observed_service.service(inbox)
 
     async def scenario() -> bytes:
@@ -99,9 +116,7 @@ def test_the_page_and_the_receiver() -> None:
         ):
             answer = await client.post("/hooks/orders", content=b'{"total": 1}', headers=RIGHT)
             assert answer.status_code == 200
-            follow = inbox.callbacks.subscribe("invoices", kinds=[Kind.ACKNOWLEDGED])
-            async for _ in follow:
-                break
+            assert await asyncio.to_thread(settled.all.wait, 60)
             page = await client.get("/metrics")
             assert page.status_code == 200
             return page.content
