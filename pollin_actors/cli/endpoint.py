@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from typing import Any
 
@@ -139,7 +140,10 @@ def list_endpoints(arguments: argparse.Namespace) -> int:
     """List all."""
     output = output_of(arguments)
     with open_inbox(arguments) as inbox:
-        found = [{**it, "stats": inbox.stats(it["id"])} for it in inbox.endpoints()]
+        found = []
+        for it in inbox.endpoints():
+            with contextlib.suppress(NotThere):  # it was deleted meanwhile
+                found.append({**it, "stats": inbox.stats(it["id"])})
     if output.as_json:
         output.document({"endpoints": found})
     elif found:

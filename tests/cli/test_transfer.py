@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from pollin_actors import Application, Callback, Kind
+from pollin_actors import Application, Callback, Endpoint, Kind
 from pollin_actors.backends import StoredVersion
 from pollin_actors.backends.postgres.schema import VERSION
 from pollin_actors.backends.sqlite import SqliteBackend
 from pollin_actors.backends.sqlite.migrations import MIGRATIONS
 from pollin_actors.backends.valkey.library import library
 from pollin_actors.cli import main, prune
+from pollin_actors.cli.inbox import Inbox
 from pollin_actors.cli.transfer import progress
 from pollin_actors.cli.urls import without_credentials
 from pollin_actors.errors import BackendUnavailable
@@ -56,6 +57,24 @@ class TestDump:
         assert ran.err.startswith("written  out.ndjson  ")
         assert Path("out.ndjson").read_text() == cli("dump").out
         assert os.stat("out.ndjson").st_mode & 0o777 == 0o600
+
+    @pytest.mark.parametrize("command", [("dump",), ("endpoint", "list"), ("top", "--once")])
+    def test_an_endpoint_that_is_deleted_meanwhile(
+        self, cli: Cli, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+    ) -> None:
+        """It is left out: that it was there a moment ago is no reason to show nothing."""
+        cli.app.endpoints.create(Endpoint.new(id="going")).get()
+        listed = Inbox.endpoints
+
+        def meanwhile(inbox: Inbox) -> Any:
+            found = listed(inbox)
+            cli.app.endpoints.delete("going").get()
+            return found
+
+        monkeypatch.setattr(Inbox, "endpoints", meanwhile)
+        ran = cli(*command)
+        assert "orders" in ran.out
+        assert "going" not in ran.out
 
     def test_a_pipe_stays_one(self, cli: Cli) -> None:
         """It is written into: no file takes its place, nor that of a device, as /dev/null."""
