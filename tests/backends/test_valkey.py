@@ -29,6 +29,7 @@ from pollin_actors.errors import (
 )
 from pollin_actors.messages import (
     CheckReady,
+    Consume,
     Count,
     CreateEndpoint,
     DeleteEndpoint,
@@ -326,6 +327,17 @@ class TestTheStore:
                 inbox.push(*map(str, range(700 if name == "b" else 3)), to=name)
             inbox.now += SECOND
             assert [inbox.do(Sweep(limit)) for limit in (0, 2, 650, 1000)] == [0, 2, 650, 54]
+
+    def test_keeps_endpoints_of_the_same_terms_apart(self) -> None:
+        """What begins to be consumed at one of them goes on expiring at the other."""
+        with Inbox(new_url(), ttl=1000, secret="same") as inbox:
+            like = Endpoint.new(["received", "done"], 1000, id="other", secret="same")
+            inbox.do(CreateEndpoint(like))
+            inbox.push("a", "b", "c")
+            inbox.push("a", to="other")
+            inbox.do(Consume("orders", "received"))
+            inbox.now += SECOND
+            assert [inbox.do(Count(name)) for name in ("orders", "other")] == [3, 0]
 
     def test_knows_secrets_by_their_digest(self, inbox: Inbox) -> None:
         """What a sender shows is not sent to the server, so it is in no log of that."""

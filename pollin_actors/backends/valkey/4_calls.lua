@@ -1,5 +1,22 @@
 -- How an operation is called. The arguments begin with the time and the batch that it belongs to.
 
+-- What was unpacked is kept by what it was unpacked of, as long as that is not much: nearly every
+-- call needs it. Endpoints of the same terms share it, so nobody changes it.
+local TERMS_BYTES = 1024 * 1024
+local read, read_bytes = {}, 0
+
+local function terms_in(packed)
+  local terms = read[packed]
+  if not terms then
+    terms = cmsgpack.unpack(packed)
+    if read_bytes + #packed > TERMS_BYTES then
+      read, read_bytes = {}, 0
+    end
+    read[packed], read_bytes = terms, read_bytes + #packed
+  end
+  return terms
+end
+
 local function open(key, args)
   local found = redis.call('HMGET', key, 't', 'g', 'n', 'w', 'x')
   if not found[1] then
@@ -9,7 +26,7 @@ local function open(key, args)
     key = key,
     now = args[1],
     batch = args[2],
-    terms = cmsgpack.unpack(found[1]),
+    terms = terms_in(found[1]),
     at = key .. ':' .. found[2] .. ':',
     next = found[3] or '',
     asked = found[4] or '',

@@ -69,7 +69,10 @@ operation('update', {}, function(q, args)
   if args[3] ~= '' and args[3] ~= redis.call('HGET', q.key, 'e') then
     return { 'changed' }
   end
-  local marks = q.terms.marks
+  local marks = {}
+  for phase, mark in pairs(q.terms.marks) do
+    marks[phase] = mark
+  end
   if args[4] ~= '' then
     marks[wanted(args[4])] = position(q)
   end
