@@ -154,7 +154,9 @@ class Link:
             # so nothing is in doubt.
             with suppress(Exception):
                 connection.pgconn.consume_input()
-            if connection.closed or connection.broken or not self.is_quiet():
+                connection.pgconn.is_busy()  # has it read
+            ends = getattr(connection, "ends", False)
+            if connection.closed or connection.broken or ends or not self.is_quiet():
                 self.drop()
                 connection = None
         if connection is None:
