@@ -19,6 +19,7 @@ from pollin_actors import Application, Callback, Endpoint
 from pollin_actors.backends import open_backend
 from pollin_actors.backends.postgres import PostgresBackend, link, writer
 from pollin_actors.backends.postgres.operations import Operations
+from pollin_actors.backends.postgres.writer import Writer
 from pollin_actors.errors import BackendUnavailable, InvalidValue, MissingExtra
 from pollin_actors.intake import Intake
 from pollin_actors.messages import (
@@ -240,7 +241,10 @@ class TestHandles:
                 assert backend._writer._thread is None
                 assert backend._announcer is None
 
-    def test_never_go_on_in_an_open_transaction(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("pause", [False, True])
+    def test_never_go_on_in_an_open_transaction(
+        self, monkeypatch: pytest.MonkeyPatch, pause: bool
+    ) -> None:
         """Whatever has ended the one before: what is answered is committed."""
         monkeypatch.setattr(writer, "FORGET_EVERY", 10**9)
         with PostgresInbox() as inbox:
@@ -258,8 +262,18 @@ class TestHandles:
             monkeypatch.setattr(Operations, "forget", interrupted)
             monkeypatch.setattr(writer, "FORGET_EVERY", 1)
             inbox.do(CheckReady())
-            inbox.push("c").get(timeout=WAIT_S)
             assert reached.wait(WAIT_S)
+            at_work = inbox.backend._writer
+            while pause and (at_work._begun or at_work._waiting):
+                pass
+            ring = Writer._ring
+            if pause:  # it is who waits that sends, and not the writer
+
+                def ring_for_helpers(self: Writer) -> None:
+                    if sys._getframe(1).f_code.co_name != "submit":
+                        ring(self)
+
+                monkeypatch.setattr(Writer, "_ring", ring_for_helpers)
             for id in ("d", "e", "f"):
                 assert inbox.push(id).get(timeout=WAIT_S).outcome == "queued"
                 query = "SELECT count(*) FROM callbacks WHERE id = %s"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
+import pykka
 import pytest
 
 from pollin_actors.backends.postgres import PostgresBackend
@@ -16,10 +19,13 @@ from tests.backends.postgres_schema import (
     Gate,
     locked_endpoint,
     processes_of,
+    schema_of,
     terminate,
     wait_for_waiting,
 )
+from tests.servers import postgres
 from tests.servers.postgres import Server
+from tests.servers.relay import Relay
 
 
 @pytest.fixture
@@ -103,6 +109,54 @@ def test_a_connection_that_is_lost_in_the_middle(inbox: PostgresInbox) -> None:
     assert deleted.get(timeout=WAIT_S) is True
     assert pushed.get(timeout=WAIT_S).outcome == "queued"
     assert inbox.ids() == "b"
+
+
+@pytest.mark.parametrize("held", ["questions", "end"])
+@pytest.mark.parametrize("helped", [True, False])
+def test_a_session_that_ends_for_its_silence(held: str, helped: bool) -> None:
+    """What was sent at just that moment was not read, and is done again: nothing is in doubt."""
+    relay = Relay()
+    name = schema_of(postgres.new_schema())
+    option = "options=-c%20idle_session_timeout%3D300"
+    with closing(relay), PostgresInbox(f"{relay.url}&schema={name}&{option}") as inbox:
+        # Known and prepared.
+        for id in ("a", "b"):
+            inbox.push(id).get(timeout=WAIT_S)
+        relay.hold(held)
+        if held == "end":
+            # The server has said so, and has not hung up yet.
+            relay.wait(held)
+        future = inbox.push("c")
+        waiting = threading.Thread(target=lambda: future._await_outcome(WAIT_S))
+        if helped:
+            waiting.start()
+        if held == "questions":
+            relay.wait(held)
+            while processes_of(inbox.url):
+                pass
+        relay.hold()
+        assert future.get(timeout=WAIT_S).outcome == "queued"
+        if helped:
+            waiting.join()
+        assert inbox.ids() == "a b c"
+
+
+def test_an_answer_that_comes_in_pieces() -> None:
+    """Who waits has heard that it is refused, and has no more time for the rest. Whoever reads on
+    knows that."""
+    relay = Relay()
+    name = schema_of(postgres.new_schema())
+    with closing(relay), PostgresInbox(f"{relay.url}&schema={name}") as inbox:
+        for id in ("a", "b", "c"):
+            inbox.push(id).get(timeout=WAIT_S)
+        relay.hold("rest")
+        future = inbox.push("a")
+        with pytest.raises(pykka.Timeout):
+            future.get(timeout=0.2)
+        relay.wait("rest")
+        relay.hold()
+        assert future.get(timeout=WAIT_S).outcome == "duplicate"
+        assert inbox.ids() == "a b c"
 
 
 @pytest.mark.parametrize("how", ["at once", "in conversation", "together"])

@@ -17,9 +17,13 @@ from pollin_actors.backends.postgres.driver import load_driver
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
 
-__all__ = ["Call", "LeftUndone", "encoded", "readable", "receive"]
+__all__ = ["UNHEARD", "Call", "LeftUndone", "encoded", "readable", "receive"]
 
 _READ, _WRITE = 1, 2
+
+
+UNHEARD = object()
+"""A part of an answer that nobody knows: whoever has taken it was interrupted."""
 
 
 class LeftUndone(Exception):
@@ -102,7 +106,9 @@ def encoded(value: int | str | None) -> bytes | None:
     return None if value is None else str(value).encode()
 
 
-def receive(connection: PGconn, until: float | None) -> Exception | None:
+def receive(
+    connection: PGconn, until: float | None, heard: list[object] | None = None
+) -> Exception | None:
     """Read the answer of what was sent, to its end.
 
     Returns:
@@ -112,27 +118,42 @@ def receive(connection: PGconn, until: float | None) -> Exception | None:
     Arguments:
         connection: to the server.
         until: how long to wait at most, by the monotonic clock; None waits for ever.
+        heard: what was heard of it already, by whoever could not read on; what is heard now is
+            added. The end of an answer that was refused looks like that of any other.
 
     Raises:
         LeftUndone: it has not come until then.
         psycopg.Error: the connection is lost.
     """
+    if heard is None:
+        heard = []
     while connection.flush():
         _await(connection.socket, _WRITE, until)
         connection.consume_input()
-    error: Exception | None = None
     while True:
         while connection.is_busy():
             _await(connection.socket, _READ, until)
-            connection.consume_input()
+            try:
+                connection.consume_input()
+            except load_driver().OperationalError as lost:
+                # What the server has said before it hung up tells more.
+                raise _refusal(heard) or lost from None
+        # Before it is taken: an interrupt may lose it.
+        heard.append(UNHEARD)
         result = connection.get_result()
         if result is None:
+            heard.pop()
             break
         # All of them: the statement may have succeeded, and the commit after it not.
-        error = error or _error_in(result)
+        heard[-1] = _error_in(result)
+    error = _refusal(heard)
     if connection.status:
         raise error or load_driver().OperationalError("the connection was lost")
     return error
+
+
+def _refusal(heard: list[object]) -> Exception | None:
+    return next((it for it in heard if isinstance(it, Exception)), None)
 
 
 def _error_in(result: PGresult) -> Exception | None:

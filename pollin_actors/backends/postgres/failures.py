@@ -9,6 +9,7 @@ from pollin_actors.errors import BackendUnavailable, PollinError
 __all__ = [
     "NAME",
     "is_cancelled",
+    "is_farewell",
     "is_isolated",
     "is_lock_timeout",
     "is_outdated",
@@ -26,6 +27,7 @@ _RIVALRY = {"40001", "40P01", "26000"}
 _LOCK_TIMEOUT = "55P03"
 # Most likely of a statement_timeout that somebody has set for us.
 _CANCELLED = "57014"
+_FAREWELLS = {"25P03", "57P05"}
 # The others: the schema, a function or a table is not there.
 _OUTDATED = {STALE, TWICE, "3F000", "42883", "42P01"}
 # Classes of errors of one statement, which say nothing about the next one.
@@ -76,6 +78,12 @@ def is_cancelled(error: BaseException) -> bool:
     """Whether a statement has taken too long for the server: its own doing, or it has waited for
     another transaction."""
     return _state(error) == _CANCELLED
+
+
+def is_farewell(error: BaseException) -> bool:
+    """Whether the server has ended a session that said nothing for too long: what it was sent just
+    then it has not read, and nothing was committed."""
+    return _state(error) in _FAREWELLS
 
 
 def is_isolated(error: BaseException) -> bool:

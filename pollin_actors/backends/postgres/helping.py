@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from pollin_actors.backends.postgres.exchanges import LeftUndone, receive
-from pollin_actors.backends.postgres.failures import NAME
+from pollin_actors.backends.postgres.exchanges import UNHEARD, LeftUndone, receive
+from pollin_actors.backends.postgres.failures import NAME, is_farewell
 from pollin_actors.otp.last_words import log_exception
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = ["LEAST_HELP_S", "Helper"]
 
 LEAST_HELP_S = 0.1
 """A thread helps if it would wait for so long, in seconds."""
+_INTERRUPTED = "the thread that sent it was interrupted"
 # libpq's number for a connection that waits for an answer.
 _ACTIVE = 1
 # For so long it waits for the server; then the writer's thread goes on with it.
@@ -44,8 +45,8 @@ class Helper:
         self._link = link
         self._operations = operations
         self._transactions = transactions
-        # What was sent, its reply, and whether it is known to be committed.
-        self._sent: tuple[Job, Any, bool] | None = None
+        # What was sent, its reply, whether it is known to be committed, and what was heard of it.
+        self._sent: tuple[Job, Any, bool, list[object]] | None = None
 
     def help(self, job: Job) -> bool:
         """Push one callback if nothing is in the way, and answer; say whether that is over.
@@ -63,24 +64,27 @@ class Helper:
             return False
         values, reply = found
         # Before anything is sent, and until it is answered.
-        self._sent = job, reply, False
+        heard: list[object] = []
+        self._sent = job, reply, False, heard
         try:
             self._transactions.send_push(connection, values, PATIENCE_MS)
-            refused = receive(connection.pgconn, monotonic() + MOST_HELP_S)
+            refused = receive(connection.pgconn, monotonic() + MOST_HELP_S, heard)
         except LeftUndone:
             return False
         except Exception as error:
             if not connection.closed:
                 raise  # a signal handler's: it says nothing about the push
             self._link.drop()
-            self._transactions.doubt(job, error)
+            certain = is_farewell(error)
+            if not certain:
+                self._transactions.doubt(job, error)
             self._sent = None
-            return True
+            return not certain
         if refused is not None:
             # Nothing was changed. The writer's own thread tries again with all that it knows.
             self._sent = None
             return False
-        self._sent = job, reply, True
+        self._sent = job, reply, True, heard
         self._transactions.answer(job, reply)
         self._sent = None
         return True
@@ -91,21 +95,24 @@ class Helper:
         if sent is not None:
             self._finish(*sent)
 
-    def _finish(self, job: Job, reply: Any, committed: bool) -> None:
+    def _finish(self, job: Job, reply: Any, committed: bool, heard: list[object]) -> None:
         connection = self._link.connection
         if not committed:
             if connection is None or connection.pgconn.transaction_status != _ACTIVE:
                 # Interrupted just before it was sent, or just after the answer had come.
                 self._link.drop()
-                error = InterruptedError("the thread that sent it was interrupted")
-                self._transactions.doubt(job, error)
+                self._transactions.doubt(job, InterruptedError(_INTERRUPTED))
                 return
             try:
-                if receive(connection.pgconn, None) is not None:
+                if receive(connection.pgconn, None, heard) is not None:
                     return  # nothing was changed, and all is as if nobody had tried
             except Exception as error:
                 self._link.drop()
-                self._transactions.doubt(job, error)
+                if not is_farewell(error):
+                    self._transactions.doubt(job, error)
+                return
+            if UNHEARD in heard or not heard:
+                self._transactions.doubt(job, InterruptedError(_INTERRUPTED))
                 return
         try:
             # Also if a deadline was quicker: others are to be told.

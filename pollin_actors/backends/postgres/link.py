@@ -145,16 +145,15 @@ class Link:
             MissingExtra, BackendUnavailable, psycopg.Error: it cannot be opened.
         """
         connection = self.connection
-        if connection is not None and connection.pgconn.transaction_status != _IDLE:
-            # Somebody was interrupted in the middle of one: what follows would not be committed.
-            self.drop()
-            connection = None
         if connection is not None and not self.is_quiet():
             # The server has said something unasked: most likely good-bye. Nothing was sent yet,
-            # so nothing is in doubt.
+            # so nothing is in doubt. Or somebody was interrupted in the middle of a transaction:
+            # what follows would not be committed.
             with suppress(Exception):
                 connection.pgconn.consume_input()
-            if connection.closed or connection.broken or not self.is_quiet():
+                connection.pgconn.is_busy()  # has it read
+            ends = getattr(connection, "ends", False)
+            if connection.closed or connection.broken or ends or not self.is_quiet():
                 self.drop()
                 connection = None
         if connection is None:
@@ -162,9 +161,10 @@ class Link:
         return connection
 
     def is_quiet(self) -> bool:
-        """Whether there is a connection, and the server has said nothing unasked."""
+        """Whether there is a connection, nothing is open on it, and the server has said nothing
+        unasked."""
         connection = self.connection
-        if connection is None or connection.closed:
+        if connection is None or connection.pgconn.transaction_status != _IDLE:
             return False
         return not readable([connection.fileno()], 0.0)
 

@@ -14,6 +14,7 @@ from pollin_actors.backends.postgres.exchanges import Call, encoded, receive
 from pollin_actors.backends.postgres.failures import (
     NAME,
     is_cancelled,
+    is_farewell,
     is_isolated,
     is_lock_timeout,
     is_outdated,
@@ -266,7 +267,7 @@ class Transactions:
         try:
             return send()
         except Exception as error:
-            if connection.closed:
+            if connection.closed and not is_farewell(error):
                 raise _Unknown from error
             raise
 

@@ -37,6 +37,16 @@ def connection_class() -> type[Connection[Any]]:
     class Watched(Connection[Any]):
         """As psycopg's own, but for how it waits."""
 
+        ends = False
+        """Whether the server has said, unasked, that it ends the session: it hangs up soon."""
+
+        def __init__(self, pgconn: Any) -> None:
+            super().__init__(pgconn)
+            self.add_notice_handler(self._note)
+
+        def _note(self, notice: Any) -> None:
+            self.ends = self.ends or notice.severity_nonlocalized in ("FATAL", "PANIC")
+
         def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
             """Carry out a generator of psycopg's: it says what it waits for.
 
