@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pollin_actors.backends.forks import unlocked_after_fork
 from pollin_actors.backends.interface import StoredVersion
 from pollin_actors.backends.postgres.announcer import Announcer
 from pollin_actors.backends.postgres.driver import load_driver
@@ -73,7 +72,7 @@ class PostgresBackend:
         self._announcer: Announcer | None = None
         self._writer: Writer | None = None
         self._guard = Guard()
-        _backends.add(self)
+        unlocked_after_fork(self)
 
     @classmethod
     def from_url(cls, url: str, /) -> PostgresBackend:
@@ -187,17 +186,3 @@ class PostgresBackend:
 
 def _nobody(group: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
     """Nobody is told."""
-
-
-# -- forks -----------------------------------------------------------------------------------------
-
-_backends: weakref.WeakSet[PostgresBackend] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for backend in tuple(_backends):
-        backend._guard = Guard()  # a thread that was opening it is not here
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

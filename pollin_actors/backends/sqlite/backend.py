@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote
 
+from pollin_actors.backends.forks import unlocked_after_fork
 from pollin_actors.backends.interface import StoredVersion
 from pollin_actors.backends.sqlite.lookback import storable
 from pollin_actors.backends.sqlite.operations import OPERATIONS
@@ -66,6 +67,7 @@ class SqliteBackend:
         self._busy_timeout = busy_timeout
         self._writer: Writer | None = None
         self._guard = Guard()
+        unlocked_after_fork(self)
 
     @classmethod
     def from_url(cls, url: str, /) -> SqliteBackend:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
+from pollin_actors.backends.forks import unlocked_after_fork
 from pollin_actors.backends.interface import StoredVersion
 from pollin_actors.backends.valkey.address import Address, parse
 from pollin_actors.backends.valkey.commands import CALLS
@@ -79,6 +80,7 @@ class ValkeyBackend:
         self._sender: Sender | None = None
         self._listener: Listener | None = None
         self._guard = Guard()
+        unlocked_after_fork(self)
 
     def __repr__(self) -> str:
         return f"<ValkeyBackend at {self._address.label}>"
