@@ -29,18 +29,24 @@ from pollin_actors.errors import (
 )
 from pollin_actors.messages import (
     CheckReady,
+    ClaimSlice,
     Consume,
     Count,
     CreateEndpoint,
+    DeleteCallback,
     DeleteEndpoint,
     Fetch,
+    FetchReverse,
+    FetchSlice,
     History,
     IndexEndpoints,
     Pop,
+    PopSlice,
     Push,
     Reset,
     Stats,
     Sweep,
+    UpdatePhase,
 )
 from pollin_actors.otp.simulation import Simulation
 from pollin_actors.records import MAX_REPEATS
@@ -327,6 +333,42 @@ class TestTheStore:
                 inbox.push(*map(str, range(700 if name == "b" else 3)), to=name)
             inbox.now += SECOND
             assert [inbox.do(Sweep(limit)) for limit in (0, 2, 650, 1000)] == [0, 2, 650, 54]
+
+    def test_looks_at_no_more_than_a_slice_has(self, inbox: Inbox) -> None:
+        """Slices are as they would be of a list, of what is claimed and what is not, and of several
+        phases; whatever the offset, the server reads no more, for it answers nobody else then."""
+        ids = [f"{number:02}" for number in range(40)]
+        inbox.push(*ids)
+        for id in ids[::3]:
+            inbox.do(UpdatePhase("orders", id, "done"))
+        received = [id for id in ids if id not in ids[::3]]
+        claims = inbox.do(ClaimSlice("orders", "received", 9, 10.0)).claims
+        claimed = {claim.callback.id for claim in claims}
+        for id in received[:20:2]:
+            inbox.do(DeleteCallback("orders", id))
+        received = received[1:20:2] + received[20:]
+        free = [id for id in ids if id in {*received, *ids[::3]} - claimed]
+        client = client_of(inbox.url)
+        with client.monitor() as monitor:
+            for offset in range(30):
+                some = slice(offset, offset + 5)
+                for kind, expected in (
+                    (FetchSlice("orders", "received", offset, 5), received[some]),
+                    (FetchReverse("orders", "received", offset, 5), received[::-1][some]),
+                ):
+                    assert [one.id for one in inbox.do(kind)] == expected
+            taken = [one.id for one in inbox.do(PopSlice("orders", None, 11, 5))]
+            assert inbox.do(PopSlice("orders", None, 40, 5)) == []
+            inbox.do(Count("orders"))
+            words = next(monitor.listen())["command"].split()
+            limits = []
+            while words[0] != "ZCARD":
+                if "LIMIT" in words and words[0].endswith("RANGEBYLEX"):
+                    limits.append(tuple(words[-2:]))
+                words = next(monitor.listen())["command"].split()
+        client.close()
+        assert taken == free[11:16]
+        assert set(limits) == {("0", "5")}
 
     def test_keeps_endpoints_of_the_same_terms_apart(self) -> None:
         """What begins to be consumed at one of them goes on expiring at the other."""

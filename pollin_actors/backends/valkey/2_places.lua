@@ -115,60 +115,94 @@ local function move(q, number, row, phase, kind, by_claim, reason)
   save(q, number, row)
 end
 
--- A slice of what is available, of one phase or, without one, of all; numbers, ascending.
-local function available(q, phase, offset, limit)
-  local key = q.at .. 'x'
-  local phases = phase and { phase } or phases_in_use(q)
-  local numbers = {}
-  if #phases == 1 then
-    local start = phases[1] .. '\0'
-    local low, high = '[' .. start .. '0', '(' .. start .. '1'
-    numbers = redis.call('ZRANGEBYLEX', key, low, high, 'LIMIT', offset, limit)
-    for at, member in ipairs(numbers) do
-      numbers[at] = number_of(member)
-    end
-    return numbers
+-- How many are on some shelves, up to a number if there is one.
+local function on_shelves(q, shelves, last)
+  local found = 0
+  for _, name in ipairs(shelves) do
+    found = found + redis.call('ZLEXCOUNT', q.at .. 'x', '[' .. name, '[' .. name .. (last or ';'))
   end
-  for _, name in ipairs(phases) do
-    local start = name .. '\0'
-    local low, high = '[' .. start .. '0', '(' .. start .. '1'
-    local some = redis.call('ZRANGEBYLEX', key, low, high, 'LIMIT', 0, offset + limit)
-    for _, member in ipairs(some) do
-      numbers[#numbers + 1] = string.sub(member, -16)
-    end
-  end
-  table.sort(numbers)
-  local result = {}
-  for at = offset + 1, math.min(offset + limit, #numbers) do
-    result[#result + 1] = int(tonumber(numbers[at]))
-  end
-  return result
+  return found
 end
 
--- A slice of all that is in a phase; numbers, ascending or, in reverse, descending.
-local function in_phase(q, phase, offset, limit, is_reverse)
-  local key = q.at .. 'x'
-  local found = {}
-  for held = 0, 1 do
-    local low, high = '[' .. phase .. '\0' .. held, '(' .. phase .. '\0' .. (held + 1)
+-- The number, with 16 digits, before which on some shelves there are so many; nil if there is none.
+local function after_so_many(q, shelves, offset, is_reverse)
+  local wanted = offset + 1
+  if is_reverse then
+    wanted = on_shelves(q, shelves) - offset
+  end
+  local low, high = 1, tonumber(redis.call('HGET', q.key, 'p'))
+  if wanted < 1 or on_shelves(q, shelves) < wanted then
+    return nil
+  end
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if on_shelves(q, shelves, padded(middle)) < wanted then
+      low = middle + 1
+    else
+      high = middle
+    end
+  end
+  return padded(low)
+end
+
+-- A slice of what is on some shelves: numbers, ascending or, in reverse, descending. The work does
+-- not grow with the offset: the server answers nobody else meanwhile.
+local function slice(q, shelves, offset, limit, is_reverse)
+  local first
+  if limit == 0 or #shelves == 0 then
+    return {}
+  end
+  if offset > 0 and #shelves > 1 then
+    first, offset = after_so_many(q, shelves, offset, is_reverse), 0
+    if not first then
+      return {}
+    end
+  end
+  local key, found = q.at .. 'x', {}
+  for _, name in ipairs(shelves) do
     local some
     if is_reverse then
-      some = redis.call('ZREVRANGEBYLEX', key, high, low, 'LIMIT', 0, offset + limit)
+      local from, to = '[' .. name .. (first or ';'), '[' .. name
+      some = redis.call('ZREVRANGEBYLEX', key, from, to, 'LIMIT', offset, limit)
     else
-      some = redis.call('ZRANGEBYLEX', key, low, high, 'LIMIT', 0, offset + limit)
+      local from, to = '[' .. name .. (first or ''), '[' .. name .. ';'
+      some = redis.call('ZRANGEBYLEX', key, from, to, 'LIMIT', offset, limit)
     end
     for _, member in ipairs(some) do
       found[#found + 1] = string.sub(member, -16)
     end
   end
-  if is_reverse then
-    table.sort(found, function(one, other) return one > other end)
-  else
-    table.sort(found)
+  if #shelves > 1 then
+    if is_reverse then
+      table.sort(found, function(one, other) return one > other end)
+    else
+      table.sort(found)
+    end
   end
   local result = {}
-  for at = offset + 1, math.min(offset + limit, #found) do
-    result[#result + 1] = int(tonumber(found[at]))
+  for at = 1, math.min(limit, #found) do
+    result[at] = int(tonumber(found[at]))
   end
   return result
+end
+
+-- A slice of what is available, of one phase or, without one, of all; numbers, ascending.
+local function available(q, phase, offset, limit)
+  local shelves = {}
+  for _, name in ipairs(phase and { phase } or phases_in_use(q)) do
+    shelves[#shelves + 1] = name .. '\0' .. '0'
+  end
+  return slice(q, shelves, offset, limit, false)
+end
+
+-- A slice of all that is in a phase; numbers, ascending or, in reverse, descending.
+local function in_phase(q, phase, offset, limit, is_reverse)
+  local shelves = {}
+  for held = 0, 1 do
+    local name = phase .. '\0' .. held
+    if on_shelves(q, { name }) > 0 then
+      shelves[#shelves + 1] = name
+    end
+  end
+  return slice(q, shelves, offset, limit, is_reverse)
 end
