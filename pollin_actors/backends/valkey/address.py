@@ -140,13 +140,6 @@ def _seconds(value: str) -> float:
     return number
 
 
-def _prefix(value: str) -> str:
-    if not 0 < len(value) <= 100 or not value.isprintable() or "{" in value or "}" in value:
-        expected = "1 to 100 printable characters without braces"
-        raise InvalidValue("prefix", expected, repr(value)[:80])
-    return value
-
-
 def _natural(name: str, value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 6):
         raise InvalidValue(name, "the number of a database", f"{len(value)} characters")
