@@ -221,13 +221,18 @@ class TestLog:
             assert (told["endpoint"], told["error"], told["more"]) == ("orders", "Full", 0)
 
     def test_it_remembers_only_so_many(self) -> None:
-        """Of those that it has told; then it may tell one again."""
-        failures = Failures(lambda: 1.0)
+        """Of those that it has told; what comes on top is told as one, and counted."""
+        now = [1.0]
+        failures = Failures(lambda: now[0])
         with capture_logs() as logs:
-            for number in range(MOST + 1):
+            for number in range(MOST + 3):
                 failures.refused("receiver.refused", str(number), "any")
             failures.refused("receiver.refused", "0", "any")
+            assert len(logs) == MOST + 1
+            now[0] += 1.0
+            failures.refused("receiver.refused", "0", "any")
         assert len(logs) == MOST + 2
+        assert logs[-1]["more"] == 1
 
     @pytest.mark.parametrize(
         ("scheme", "dedup_for", "warned"),
