@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import valkey
+from tests.servers import postgres, valkey
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,12 +19,17 @@ CODE = """
 import os, sys, threading, time
 from pollin_actors import ForkedProcess
 from pollin_actors.backends import open_backend
+from pollin_actors.backends.postgres import writer as postgres
 from pollin_actors.backends.sqlite import backend as sqlite
 from pollin_actors.backends.valkey.exchange import Exchange
 from pollin_actors.messages import IndexEndpoints
 
 kind, url = sys.argv[1:]
-place, name = {"sqlite": (sqlite, "connect"), "valkey": (Exchange, "open")}[kind]
+place, name = {
+    "postgres": (postgres, "migrate"),
+    "sqlite": (sqlite, "connect"),
+    "valkey": (Exchange, "open"),
+}[kind]
 inside, further = threading.Event(), threading.Event()
 really = getattr(place, name)
 
@@ -55,14 +60,18 @@ os._exit(0 if child else 3)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("kind", ["sqlite", "valkey"])
+@pytest.mark.parametrize("kind", ["postgres", "sqlite", "valkey"])
 def test_a_child_does_not_wait_for_who_was_opening(kind: str, tmp_path: Path) -> None:
     """It opens for itself; a file that is there already it is not given, and is told so."""
     path = tmp_path / "inbox.db"
     path.touch()
-    url = f"sqlite:///{path}" if kind == "sqlite" else valkey.new_url()
+    new_url = {
+        "postgres": postgres.new_schema,
+        "sqlite": lambda: f"sqlite:///{path}",
+        "valkey": valkey.new_url,
+    }[kind]
     done = subprocess.run(
-        [sys.executable, "-c", CODE, kind, url],
+        [sys.executable, "-c", CODE, kind, new_url()],
         cwd=ROOT,
         check=False,
         capture_output=True,

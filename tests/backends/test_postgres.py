@@ -331,44 +331,6 @@ class TestHandles:
         )
         assert done.returncode == 0, done.stderr
 
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-    def test_that_are_forked_while_they_are_opened(self) -> None:
-        """By another thread, which is not there in the child: it opens the handle for itself."""
-        code = (
-            "import os, sys, threading, time\n"
-            "from pollin_actors.backends.postgres import PostgresBackend, writer\n"
-            "from pollin_actors.messages import IndexEndpoints\n"
-            "backend, migrate = PostgresBackend(sys.argv[1]), writer.migrate\n"
-            "inside, further = threading.Event(), threading.Event()\n"
-            "def wait(*args):\n"
-            "    inside.set()\n"
-            "    further.wait()\n"
-            "    migrate(*args)\n"
-            "writer.migrate = wait\n"
-            "opening = threading.Thread(target=backend.open, args=(time.time_ns,))\n"
-            "opening.start()\n"
-            "inside.wait()\n"
-            "if child := os.fork():\n"
-            "    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3\n"
-            "    further.set()\n"
-            "    opening.join()\n"
-            "else:\n"
-            "    writer.migrate = migrate\n"
-            "    backend.open(time.time_ns)\n"
-            "assert backend.execute(IndexEndpoints()).get(timeout=60) == []\n"
-            "backend.close()\n"
-            "sys.exit(0 if child else 3)\n"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, postgres.new_schema()],
-            cwd=ROOT,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-
 
 class TestTexts:
     def test_that_cannot_be_stored_are_not_found(self) -> None:
